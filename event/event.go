@@ -1,0 +1,38 @@
+// Package event is the vocabulary of trackd: what a lifecycle event is, how
+// one is parsed and judged, and how large it may be.
+//
+// [Parser.Parse] decides once, at the door. What it returns is in normal form
+// and is POSTed byte for byte; nothing behind the door looks into the JSON
+// again. Everything the destination does not ask us to change passes
+// untouched.
+//
+// Reading order: event.go (the type), parse.go (the judgement), error.go (how
+// a refusal is told), batch.go (the /v1/batch envelope).
+package event
+
+const (
+	// MaxBytes bounds one event as it is sent. The destination documents
+	// "32 KB"; its SDKs disagree on what that means, so the smaller reading
+	// binds.
+	MaxBytes = 32_000
+
+	// MaxDoorBytes bounds one event as it arrives, before normalising.
+	MaxDoorBytes = 64 << 10
+
+	// MaxBatchBytes bounds a batch as it arrives, before normalising. SDKs
+	// send up to 500,000 bytes.
+	MaxBatchBytes = 1 << 20
+)
+
+// Event is one track call in normal form.
+type Event struct {
+	// ID is the messageId: the app's, or a ULID minted at the door. It is the
+	// same on every retry and for ever.
+	ID string
+
+	// Name is the value of "event", for example "Application Opened".
+	Name string
+
+	// Body is the exact JSON object to POST, at most MaxBytes long.
+	Body []byte
+}
