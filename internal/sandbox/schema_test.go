@@ -1,0 +1,185 @@
+package sandbox
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// lifecycle holds each event of the specification with all its properties.
+func lifecycle() map[string]string {
+	return map[string]string{
+		"Application Installed":    `{"version":"2.1.0","build":"421"}`,
+		"Application Opened":       `{"from_background":false,"url":"app://sale","referring_application":"Mail","version":"2.1.0","build":"421"}`,
+		"Application Backgrounded": `{}`,
+		"Application Foregrounded": `{}`,
+		"Application Updated":      `{"previous_version":"2.0.9","previous_build":"420","version":"2.1.0","build":"421"}`,
+		"Application Uninstalled":  `{}`,
+		"Application Crashed":      `{"signal":11}`,
+	}
+}
+
+// track returns a valid call with more members in front.
+func track(members string) string {
+	return `{` + members + `"type":"track","event":"Application Opened","userId":"u1"}`
+}
+
+func TestEachLifecycleEventIsValidForEachKindOfUser(t *testing.T) {
+	users := map[string]string{
+		"known":         `"userId":"u1"`,
+		"anonymous":     `"anonymousId":"a1"`,
+		"both":          `"userId":"u1","anonymousId":"a1"`,
+		"empty user id": `"userId":"","anonymousId":"a1"`,
+	}
+	for name, properties := range lifecycle() {
+		for who, ids := range users {
+			body := fmt.Sprintf(`{"messageId":"m1","timestamp":"2026-11-22T10:30:00.123456789+02:00","type":"track","event":%q,%s,"properties":%s,"context":{"device":{"token":"t"}},"integrations":{"All":false}}`, name, ids, properties)
+			if got := Problems([]byte(body)); got != nil {
+				t.Errorf("%s, %s: got problems %q, want none", name, who, got)
+			}
+		}
+	}
+}
+
+func TestProblemsAreToldInOneSentenceEach(t *testing.T) {
+	tests := []struct {
+		name string
+		body string
+		want []string
+	}{
+		// What is taken though the API document does not mention it.
+		{"only what is required", track(``), nil},
+		{"a name outside the seven", `{"type":"track","event":"Order Placed","userId":"u1"}`, nil},
+		{"unknown members", track(`"channel":"mobile","_metadata":{"n":[1]},"version":3,`), nil},
+		{"custom properties of any type", track(`"properties":{"n":1,"o":{"a":[null]},"x":null},`), nil},
+		{"another event's property of any type", track(`"properties":{"previous_build":7},`), nil},
+		{"a number no float can hold", track(`"properties":{"n":1e999},`), nil},
+		{"a timestamp in UTC without fraction", track(`"timestamp":"2026-11-22T10:30:00Z",`), nil},
+
+		// The call itself.
+		{"nothing", ``, []string{"the body must be one JSON value: EOF"}},
+		{"not an object", `[]`, []string{"the event must be of type object, not array"}},
+		{"a second value", track(``) + `{}`, []string{"the body must be one JSON value: something follows it"}},
+		{"an empty object", `{}`, []string{"the event must have type and event", "userId or anonymousId must be a non-empty string"}},
+		{"no type", `{"event":"x","userId":"u1"}`, []string{"the event must have type"}},
+		{"another type", `{"type":"page","event":"x","userId":"u1"}`, []string{`type must be "track"`}},
+		{"no event", `{"type":"track","userId":"u1"}`, []string{"the event must have event"}},
+		{"an empty event", `{"type":"track","event":"","userId":"u1"}`, []string{"event must not be empty"}},
+		{"an event that is no string", `{"type":"track","event":7,"userId":"u1"}`, []string{"event must be of type string, not number"}},
+
+		// Who.
+		{"no id", `{"type":"track","event":"x"}`, []string{"userId or anonymousId must be a non-empty string"}},
+		{"empty ids", `{"type":"track","event":"x","userId":"","anonymousId":""}`, []string{"userId or anonymousId must be a non-empty string"}},
+		{"a number for an id", `{"type":"track","event":"x","userId":7,"anonymousId":"a1"}`, []string{"userId must be of type string, not number"}},
+		{"null for an id", `{"type":"track","event":"x","userId":"u1","anonymousId":null}`, []string{"anonymousId must be of type string, not null"}},
+		{"an empty messageId", track(`"messageId":"",`), []string{"messageId must not be empty"}},
+		{"a number for a messageId", track(`"messageId":1,`), []string{"messageId must be of type string, not number"}},
+
+		// When.
+		{"a number for a timestamp", track(`"timestamp":1700000000,`), []string{"timestamp must be of type string, not number"}},
+		{"a timestamp without offset", track(`"timestamp":"2026-11-22T10:30:00",`), []string{"timestamp must be an RFC 3339 date and time with an offset"}},
+		{"a day that is not", track(`"timestamp":"2026-02-30T10:30:00Z",`), []string{"timestamp must be an RFC 3339 date and time with an offset"}},
+		{"a date alone", track(`"timestamp":"2026-11-22",`), []string{"timestamp must be an RFC 3339 date and time with an offset"}},
+
+		// What.
+		{"properties that are a list", track(`"properties":[],`), []string{"properties must be of type object, not array"}},
+		{"null properties", track(`"properties":null,`), []string{"properties must be of type object, not null"}},
+		{"context that is a string", track(`"context":"x",`), []string{"context must be of type object, not string"}},
+		{"integrations that are a boolean", track(`"integrations":true,`), []string{"integrations must be of type object, not boolean"}},
+		{"installed, wrong types", `{"type":"track","event":"Application Installed","userId":"u1","properties":{"version":2,"build":null}}`,
+			[]string{"properties.build must be of type string, not null", "properties.version must be of type string, not number"}},
+		{"opened, wrong types", track(`"properties":{"from_background":"no","url":1,"referring_application":[],"version":{},"build":421},`),
+			[]string{
+				"properties.build must be of type string, not number",
+				"properties.from_background must be of type boolean, not string",
+				"properties.referring_application must be of type string, not array",
+				"properties.url must be of type string, not number",
+				"properties.version must be of type string, not object",
+			}},
+		{"updated, wrong types", `{"type":"track","event":"Application Updated","userId":"u1","properties":{"previous_version":1,"previous_build":2,"version":3,"build":4}}`,
+			[]string{
+				"properties.build must be of type string, not number",
+				"properties.previous_build must be of type string, not number",
+				"properties.previous_version must be of type string, not number",
+				"properties.version must be of type string, not number",
+			}},
+
+		// How it is written.
+		{"a duplicate key", `{"type":"track","type":"track","event":"x","userId":"u1"}`,
+			[]string{`the body must be one JSON value: duplicate object member name at byte 16`}},
+		{"a duplicate key deep down", track(`"context":{"a":{"b":1,"b":2}},`),
+			[]string{`the body must be one JSON value: duplicate object member name at byte 23`}},
+		{"invalid UTF-8", track("\"x\":\"\xff\","),
+			[]string{`the body must be one JSON value: invalid UTF-8 at byte 6`}},
+		{"cut short", `{"type":"track"`, []string{"the body must be one JSON value: unexpected EOF at byte 15"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, Problems([]byte(tt.body))); diff != "" {
+				t.Errorf("problems of %s (-want +got):\n%s", tt.body, diff)
+			}
+		})
+	}
+}
+
+func TestTheLargestEventHas32000Bytes(t *testing.T) {
+	empty := len(track(`"x":"",`))
+	largest := track(`"x":"` + strings.Repeat("a", maxEventBytes-empty) + `",`)
+	if got := Problems([]byte(largest)); got != nil {
+		t.Errorf("an event of %d bytes: got %q, want no problem", len(largest), got)
+	}
+	want := []string{"the event has 32001 bytes, allowed are 32000"}
+	if diff := cmp.Diff(want, Problems([]byte(largest+" "))); diff != "" {
+		t.Errorf("one byte more (-want +got):\n%s", diff)
+	}
+}
+
+// What decode leaves out must not matter to the schema.
+func TestTheSchemaSeesNoDifferenceInWhatDecodeLeavesOut(t *testing.T) {
+	schema, err := trackSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []string{`{}`, `{"version":"1","b":{"c":[1]}}`, `{"version":1}`, `{"version":{"a":1}}`, `{"url":[1]}`, `[]`, `[{"a":1}]`, `null`, `true`, `1.5`, `"s"`}
+	for name := range lifecycle() {
+		for _, value := range values {
+			body := fmt.Appendf(nil, `{"type":"track","event":%q,"userId":"u1","properties":%s,"context":%[2]s,"integrations":%[2]s,"more":%[2]s}`, name, value)
+			whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := schema.Validate(whole) == nil
+			if got := Problems(body) == nil; got != want {
+				t.Errorf("%s: got valid %t, the whole document says %t", body, got, want)
+			}
+		}
+	}
+}
+
+func FuzzProblemsNeverPanics(f *testing.F) {
+	f.Add([]byte(track(``)))
+	f.Add([]byte(`{"properties":{"version":1},"context":[[{}]]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		problems := Problems(body)
+		for _, problem := range problems {
+			if problem == "" {
+				t.Errorf("%q: a problem without words", body)
+			}
+		}
+	})
+}
+
+func BenchmarkProblems(b *testing.B) {
+	body := []byte(`{"messageId":"01J8ZQ5M3W2X4Y6Z8A0B1C2D3E","timestamp":"2026-11-22T00:00:00.123Z","type":"track","event":"Application Opened","userId":"user-12345","anonymousId":"2c9c7f4e-7d0b-4e6f-9a3d-000000000001","properties":{"from_background":false,"version":"2.1.0","build":"421","url":"app://promo"},"context":{"app":{"name":"Example","version":"2.1.0","build":"421"},"device":{"id":"d1","model":"Phone","type":"ios","token":"ff00"},"os":{"name":"iOS","version":"17.1"}}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if problems := Problems(body); problems != nil {
+			b.Fatal(problems)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
