@@ -1,13 +1,18 @@
-// Package event is the vocabulary of trackd: what a lifecycle event is, how
-// one is parsed and judged, and how large it may be.
+// Package event is the vocabulary of trackd: what a track call is, how one is
+// parsed and judged, and how large it may be.
 //
 // [Parser.Parse] decides once, at the door. What it returns is in normal form
 // and is POSTed byte for byte; nothing behind the door looks into the JSON
 // again. Everything the destination does not ask us to change passes
 // untouched.
 //
-// Reading order: event.go (the type), parse.go (the judgement), error.go (how
-// a refusal is told), batch.go (the /v1/batch envelope).
+// The package keeps nothing, reads no clock (the caller says what time it is)
+// and does no I/O beyond drawing random bits for a messageId.
+//
+// Reading order: event.go (the type), parse.go (from bytes to normal form),
+// judge.go (the rules), lifecycle.go (the seven events), error.go (how a
+// refusal is told), batch.go (the /v1/batch envelope); outline.go, splice.go
+// and timestamp.go are their tools.
 package event
 
 const (
@@ -22,6 +27,10 @@ const (
 	// MaxBatchBytes bounds a batch as it arrives, before normalising. SDKs
 	// send up to 500,000 bytes.
 	MaxBatchBytes = 1 << 20
+
+	// MaxIDBytes bounds a messageId, decoded. The destination documents no
+	// bound; a UUID has 36 bytes, and what is longer than this is no id.
+	MaxIDBytes = 255
 )
 
 // Event is one track call in normal form.

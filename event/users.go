@@ -1,16 +1,32 @@
 package event
 
-import "github.com/go-json-experiment/json"
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
 
-// HasUser reports whether body names id as its userId or anonymousId. It is
-// for operators' filters; delivery never looks into a body.
+// HasUser reports whether body names id as its userId or anonymousId, as a
+// string or as a number. It is for operators' filters; delivery never looks
+// into a body. A body that is no JSON object, as a letter from the door may be,
+// names nobody.
 func HasUser(body []byte, id string) bool {
 	var who struct {
-		UserID      any `json:"userId"`
-		AnonymousID any `json:"anonymousId"`
+		UserID      jsontext.Value `json:"userId"`
+		AnonymousID jsontext.Value `json:"anonymousId"`
 	}
 	if json.Unmarshal(body, &who) != nil {
 		return false
 	}
-	return who.UserID == id || who.AnonymousID == id
+	return names(who.UserID, id) || names(who.AnonymousID, id)
+}
+
+// names reports whether value is the string id, or a number written like it.
+func names(value jsontext.Value, id string) bool {
+	switch value.Kind() {
+	case jsontext.KindString:
+		return string(unquote(value)) == id
+	case jsontext.KindNumber:
+		return string(value) == id
+	}
+	return false
 }

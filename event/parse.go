@@ -1,0 +1,83 @@
+package event
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Parser turns what an app wrote into an [Event]. Its zero value is ready to
+// use and takes the lifecycle events only. It is safe for concurrent use.
+type Parser struct {
+	// Accept says which track calls pass.
+	Accept Accept
+}
+
+// Parse judges raw, one JSON object, and brings it into normal form:
+//
+//   - "type" is "track"; absent, null and "" are filled in.
+//   - "messageId" is the app's, or a new ULID of the time now.
+//   - "timestamp" is the app's, RFC 3339 with an offset, or now in UTC with
+//     milliseconds.
+//   - "userId", "anonymousId", "messageId": a number becomes the string of its
+//     digits as written. Of userId and anonymousId there is at least one; null
+//     and "" are removed.
+//   - "sentAt" and "writeKey" are removed; so are "properties", "context" and
+//     "integrations" when null.
+//   - The properties that the specification lists for this event are strings
+//     (numbers become their digits as written, null is removed) or, for
+//     from_background, a boolean.
+//   - What is filled in takes the place of its null or ""; absent members are
+//     added at the end in the order type, messageId, timestamp.
+//
+// Everything else, the order of keys and the white space within values
+// included, passes byte for byte. Parsing a Body again yields the same Event.
+//
+// The error is always an [*Error] and holds every problem of the event. A call
+// of another type is told just that; rules for track calls do not concern it.
+// Parse keeps no reference to raw.
+func (p Parser) Parse(raw []byte, now time.Time) (Event, error) {
+	ev, err := p.parse(raw, now)
+	if err != nil {
+		return Event{}, err
+	}
+	return ev, nil
+}
+
+// parse is Parse with the error in its own type.
+func (p Parser) parse(raw []byte, now time.Time) (Event, *Error) {
+	if len(raw) > MaxDoorBytes {
+		return Event{}, refusal(Oversize, tooLarge(len(raw), "before normalising", MaxDoorBytes))
+	}
+	v := verdict{raw: raw, accept: p.Accept}
+	if err := v.read(raw); err != nil {
+		return Event{}, err
+	}
+	v.judge(now)
+	body := v.normalForm()
+	if len(body) > MaxBytes {
+		v.refusal.add(Oversize, tooLarge(len(body), "after normalising", MaxBytes))
+	}
+	if len(v.refusal.Problems) > 0 {
+		return Event{}, &Error{v.refusal.Code, v.refusal.Problems}
+	}
+	return Event{ID: v.id, Name: v.name, Body: body}, nil
+}
+
+// normalForm returns the body to send.
+func (v *verdict) normalForm() []byte {
+	const room = len(`,"type":"track","messageId":"","timestamp":""`) + ulid.EncodedSize + len(mintedTime)
+	body := append(make([]byte, 0, v.end+room), v.raw[:v.end]...)
+	body = apply(body, v.splices[:v.spliced])[v.start:]
+	for _, a := range v.absent[:v.added] {
+		body = appendMember(body, `"`, a.name, `":"`, a.value, `"`)
+	}
+	return body
+}
+
+// mintID returns a new ULID of the time now.
+func mintID(now time.Time) string {
+	ms := uint64(max(now.UnixMilli(), 0))                              // a clock before 1970 must not close the door
+	return ulid.MustNew(min(ms, ulid.MaxTime()), rand.Reader).String() // crypto/rand never fails
+}

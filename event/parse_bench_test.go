@@ -1,0 +1,32 @@
+package event
+
+import (
+	"testing"
+	"time"
+)
+
+// typical is an event of about 430 bytes, as a mobile SDK's proxy sends it.
+const typical = `{"type":"track","messageId":"01HQZX3V9N8Y7W6T5S4R3Q2P1M","timestamp":"2024-01-15T10:30:00.000Z",` +
+	`"userId":"user_12345","anonymousId":"anon_abc123xyz","event":"Application Opened",` +
+	`"properties":{"version":"2.1.0","build":"421","from_background":false,"url":"myapp://promo/summer"},` +
+	`"context":{"device":{"token":"0f4a9c","type":"ios","model":"iPhone15,2"},"os":{"name":"iOS","version":"17.2"},` +
+	`"locale":"en-GB","timezone":"Europe/London"}}`
+
+// bare is the least an app sends; everything else is filled in.
+const bare = `{"event":"Application Opened","userId":"user_12345"}`
+
+func BenchmarkParse(b *testing.B) {
+	for _, bench := range []struct{ name, raw string }{{"typical", typical}, {"bare", bare}} {
+		b.Run(bench.name, func(b *testing.B) {
+			raw, now := []byte(bench.raw), time.Now()
+			b.ReportAllocs()
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				if _, err := (Parser{}).Parse(raw, now); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
