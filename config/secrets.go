@@ -1,0 +1,114 @@
+package config
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	keyAPIKey     = "upstream.api_key"
+	keyAPIKeyFile = "upstream.api_key_file"
+
+	credentialName   = "api_key" // LoadCredential=api_key:… in the unit
+	originCredential = "systemd credential"
+)
+
+// require checks what only the daemon needs, and reads the keys.
+func (l *loader) require() {
+	if l.config.Upstream.Region == "" && l.config.Upstream.URL == "" && l.sound("upstream.region", "upstream.url") {
+		l.missing("upstream.region", "region: us", "us", "the workspace's region, us or eu; the wrong one may accept events and lose them")
+	}
+	l.requireAPIKey()
+	if l.config.Queue.Dir == "" && l.sound("queue.dir") {
+		l.missing("queue.dir", "dir: DIRECTORY", "DIRECTORY", "this user has no home directory to keep a queue in")
+	}
+	if path := l.config.Ingest.KeyFile; path != "" {
+		l.config.Ingest.Key = l.readSecret("ingest.key_file", path)
+	}
+	l.checkCertificates()
+}
+
+// requireAPIKey takes the key from the one place that has it.
+func (l *loader) requireAPIKey() {
+	up := &l.config.Upstream
+	credential, hasCredential := l.credential()
+	var given []string
+	if up.APIKeyFile != "" {
+		given = append(given, fmt.Sprintf("%s (%s)", keyAPIKeyFile, l.where(keyAPIKeyFile)))
+	}
+	if hasCredential {
+		given = append(given, fmt.Sprintf("the systemd credential (%s)", credential))
+	}
+	if !up.APIKey.IsZero() || !l.sound(keyAPIKey) {
+		given = append(given, fmt.Sprintf("%s (%s)", keyAPIKey, l.where(keyAPIKey)))
+	}
+	switch {
+	case len(given) > 1:
+		l.reportAt("", keyAPIKey, "given more than once, allowed exactly one of: "+strings.Join(given, ", "))
+		return
+	case len(given) == 0:
+		l.missing(keyAPIKeyFile, "api_key_file: PATH", "PATH",
+			fmt.Sprintf("or the key itself as %s; it is that of a Data Pipelines source", l.fields[keyAPIKey].Env))
+		return
+	case hasCredential:
+		up.APIKeyFile = credential
+		l.config.origins[keyAPIKeyFile] = originCredential
+	}
+	if up.APIKeyFile != "" {
+		up.APIKey = l.readSecret(keyAPIKeyFile, up.APIKeyFile)
+		l.config.origins[keyAPIKey] = keyAPIKeyFile
+	}
+}
+
+// credential is the file in which systemd hands over the key, if it does.
+func (l *loader) credential() (path string, exists bool) {
+	dir := l.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return "", false
+	}
+	path = filepath.Join(dir, credentialName)
+	_, err := l.ReadFile(path)
+	return path, !errors.Is(err, fs.ErrNotExist)
+}
+
+// readSecret reads the key in the file that the setting key names.
+func (l *loader) readSecret(key, path string) Secret {
+	var secret Secret
+	text, err := l.ReadFile(path)
+	switch {
+	case err != nil:
+		l.report(key, fmt.Sprintf("%v; it must be there and readable by user %d, as whom trackd runs", err, l.EUID))
+	case len(strings.TrimSpace(string(text))) == 0:
+		l.report(key, fmt.Sprintf("%s is empty, allowed one key", path))
+	case secret.UnmarshalText(text) != nil:
+		l.report(key, fmt.Sprintf("%s holds more than one word of printable ASCII, allowed one key: is it the right file?", path))
+	}
+	return secret
+}
+
+// checkCertificates wants ca_file to hold what it is there for.
+func (l *loader) checkCertificates() {
+	const key = "upstream.ca_file"
+	path := l.config.Upstream.CAFile
+	if path == "" {
+		return
+	}
+	text, err := l.ReadFile(path)
+	switch {
+	case err != nil:
+		l.report(key, fmt.Sprintf("%v; it must be there and readable by user %d, as whom trackd runs", err, l.EUID))
+	case !x509.NewCertPool().AppendCertsFromPEM(text):
+		l.report(key, fmt.Sprintf("%s holds no PEM certificate", path))
+	}
+}
+
+// missing tells that key is not set, and each way to set it.
+func (l *loader) missing(key, line, value, why string) {
+	section, _, _ := strings.Cut(key, ".")
+	l.reportAt("", key, fmt.Sprintf("not set: write %q under %q in %s, or set %s=%s (%s)",
+		line, section+":", l.path, l.fields[key].Env, value, why))
+}

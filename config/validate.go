@@ -1,0 +1,128 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// validate checks the rules that span keys, or that no tag can say. Each rule
+// is silent about keys that already have a problem.
+func (l *loader) validate() {
+	l.validateURL()
+	l.validateDoors()
+	l.validateDistinct()
+	l.validateOrder("sender.retry_min", "sender.retry_max")
+	l.validateOrder("queue.dead_max_bytes", "queue.max_bytes")
+}
+
+// validateURL wants a base that calls can be appended to, and keeps the API key
+// off networks where others could read it.
+func (l *loader) validateURL() {
+	const key = "upstream.url"
+	text := l.config.Upstream.URL
+	if text == "" || !l.sound(key) {
+		return
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		l.report(key, found(quoteURL(text), "a full base like https://cdp.customer.io/v1"))
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		l.report(key, "found a user name, a query or a fragment in it, allowed none of them: the key belongs in upstream.api_key_file")
+	case strings.Trim(u.Path, "/") == "":
+		l.report(key, found(quoteURL(text)+", which has no path", "a base with its path, like https://cdp.customer.io/v1"))
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		l.report(key, found(quoteURL(text), "plain http to loopback only: the API key would cross the network in the clear; use https"))
+	}
+	l.config.Upstream.URL = strings.TrimRight(text, "/")
+}
+
+// quoteURL shows a URL that may be anything, without what could be a password.
+func quoteURL(text string) string {
+	if at := strings.LastIndexByte(text, '@'); at >= 0 {
+		text = "…" + text[at:]
+	}
+	return strconv.Quote(text)
+}
+
+// validateDoors wants at least one way in, addresses that can be bound, and a
+// key on a door that the network can reach.
+func (l *loader) validateDoors() {
+	in := l.config.Ingest
+	if in.Socket == "" && in.HTTP == "" && in.HTTPSocket == "" {
+		l.reportAt("", "ingest", "socket, http and http_socket are all empty: at least one must be set, or no event can come in")
+	}
+	l.validateAddress("admin.http", l.config.Admin.HTTP)
+	if !l.validateAddress("ingest.http", in.HTTP) || !l.sound("ingest.key_file") {
+		return
+	}
+	if host, _, _ := net.SplitHostPort(in.HTTP); in.KeyFile == "" && !isLoopback(host) {
+		l.report("ingest.http", fmt.Sprintf("found %q, which others can reach, allowed only with a key: set ingest.key_file (%s) or bind 127.0.0.1",
+			in.HTTP, l.fields["ingest.key_file"].Env))
+	}
+}
+
+// validateAddress reports whether key holds a TCP address to look further at.
+func (l *loader) validateAddress(key, text string) bool {
+	if text == "" || !l.sound(key) {
+		return false
+	}
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		l.report(key, found(strconv.Quote(text), `an address and a port like 127.0.0.1:8484, or "" to turn it off`))
+	}
+	return err == nil
+}
+
+// isLoopback reports whether host is this machine whatever a resolver says.
+// The empty host binds every interface.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}
+
+// validateDistinct wants every listener to have an address of its own.
+func (l *loader) validateDistinct() {
+	in, admin := l.config.Ingest, l.config.Admin
+	taken := map[string]string{}
+	for _, door := range []struct{ key, address string }{
+		{"ingest.socket", cleanPath(in.Socket)},
+		{"ingest.http_socket", cleanPath(in.HTTPSocket)},
+		{"admin.socket", cleanPath(admin.Socket)},
+		{"ingest.http", in.HTTP},
+		{"admin.http", admin.HTTP},
+	} {
+		switch other := taken[door.address]; {
+		case door.address == "", strings.HasSuffix(door.address, ":0"), !l.sound(door.key):
+		case other != "":
+			l.report(door.key, fmt.Sprintf("found %q, which %s has too: each needs its own", door.address, other))
+		default:
+			taken[door.address] = door.key
+		}
+	}
+}
+
+func cleanPath(path string) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Clean(path)
+}
+
+// validateOrder wants the value of low not to be above that of high. Both are
+// whole numbers of the same kind.
+func (l *loader) validateOrder(low, high string) {
+	a, b := l.fields[low].value, l.fields[high].value
+	if !l.sound(low, high) || a.Int() <= b.Int() {
+		return
+	}
+	l.report(low, found(format(a), fmt.Sprintf("at most %s, which is %s (%s)", high, format(b), l.config.origins[high])))
+}
