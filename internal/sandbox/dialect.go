@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -34,17 +35,27 @@ func dialect() json.Options {
 // readable rewords what the JSON library says of a document that does not
 // fit, for people who do not see the Go types.
 func readable(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the document ends too early")
+	}
 	e, ok := errors.AsType[*json.SemanticError](err)
 	if !ok {
 		return err
 	}
-	place := string(e.JSONPointer)
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
-		return fmt.Errorf("unknown key %s", place)
+		return fmt.Errorf("%sunknown key %q", place(e.JSONPointer.Parent()), e.JSONPointer.LastToken())
 	case e.Err != nil:
-		return fmt.Errorf("%s: %w", place, e.Err)
+		return fmt.Errorf("%s%w", place(e.JSONPointer), e.Err)
 	default:
-		return fmt.Errorf("%s: a %s does not fit here", place, e.JSONKind)
+		return fmt.Errorf("%sfound %s, which does not fit", place(e.JSONPointer), e.JSONKind)
 	}
+}
+
+// place names where in a document something is, unless that is all of it.
+func place(p jsontext.Pointer) string {
+	if p == "" {
+		return ""
+	}
+	return "in " + string(p) + ": "
 }

@@ -98,20 +98,18 @@ func ParseTrouble(data []byte) (Trouble, error) {
 	return t, t.validate()
 }
 
-// MarshalJSON writes a list of rules that ParseTrouble reads.
-func (t Trouble) MarshalJSON() ([]byte, error) {
-	return json.Marshal([]Rule(t), dialect())
+// MarshalJSONTo writes a list of rules that ParseTrouble reads.
+func (t Trouble) MarshalJSONTo(enc *jsontext.Encoder) error {
+	return json.MarshalEncode(enc, []Rule(t), dialect())
 }
 
-// UnmarshalJSON reads a list of rules, or one rule, without checking them.
-func (t *Trouble) UnmarshalJSON(data []byte) error {
-	if jsontext.Value(data).Kind() == '[' {
-		return json.Unmarshal(data, (*[]Rule)(t), dialect())
+// UnmarshalJSONFrom reads a list of rules, or one rule, without checking them.
+func (t *Trouble) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() == '[' {
+		return json.UnmarshalDecode(dec, (*[]Rule)(t), dialect())
 	}
-	var rule Rule
-	err := json.Unmarshal(data, &rule, dialect())
-	*t = Trouble{rule}
-	return err
+	*t = make(Trouble, 1)
+	return json.UnmarshalDecode(dec, &(*t)[0], dialect())
 }
 
 // names returns a word for each rule.
