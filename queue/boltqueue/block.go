@@ -1,0 +1,99 @@
+package boltqueue
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+
+	"trackd/event"
+)
+
+const (
+	// blockBytes is how much raw event a block holds before the next is begun.
+	// bbolt rewrites the neighbours of a changed value in its leaf page, so
+	// middling blocks are cheaper than large ones.
+	blockBytes = 40 << 10
+
+	// blockEvents bounds the events of one block: an address has 16 bits for
+	// the place in its block.
+	blockEvents = 1 << 16
+
+	// callTrack begins every record: the kind of call. Others are reserved for
+	// identify, page, screen, group and alias.
+	callTrack = 0
+)
+
+// block is a run of events taken at about the same time: the unit of storage.
+//
+//	record: call kind, id, name, body (uvarint; length-prefixed strings)
+type block struct {
+	taken time.Time
+	raw   []byte
+	count int
+
+	packed []byte // the frame but for its header; set by pack
+	codec  uint8
+}
+
+func newBlock(now time.Time, sizeHint int) *block {
+	return &block{taken: now, raw: make([]byte, 0, min(sizeHint, blockBytes+event.MaxBytes/4))}
+}
+
+// full reports whether the next event belongs in another block.
+func (b *block) full() bool { return len(b.raw) >= blockBytes || b.count == blockEvents }
+
+func (b *block) add(ev event.Event) {
+	b.raw = binary.AppendUvarint(b.raw, callTrack)
+	b.raw = appendBytes(b.raw, ev.ID)
+	b.raw = appendBytes(b.raw, ev.Name)
+	b.raw = appendBytes(b.raw, ev.Body)
+	b.count++
+}
+
+// recordSize bounds what add will append for ev.
+func recordSize(ev event.Event) int {
+	return 4*binary.MaxVarintLen32 + len(ev.ID) + len(ev.Name) + len(ev.Body)
+}
+
+// pack compresses the block, leaving room for the header in front.
+func (b *block) pack() {
+	if b.packed != nil {
+		return
+	}
+	buf := make([]byte, headerSize+s2.MaxEncodedLen(len(b.raw)))
+	n := len(s2.Encode(buf[headerSize:], b.raw))
+	b.packed, b.codec = buf[:headerSize+n], codecS2
+	if n >= len(b.raw) {
+		b.packed, b.codec = append(buf[:headerSize], b.raw...), codecPlain
+	}
+}
+
+// value is the block as stored under number in the segment named identity.
+func (b *block) value(identity, number uint64) []byte {
+	b.pack()
+	f := frame{kind: kindBlock, codec: b.codec, identity: identity, number: number,
+		stamp: stampOf(b.taken), count: uint32(b.count)}
+	return f.seal(b.packed)
+}
+
+// decodeBlock takes raw records apart. The events alias raw.
+func decodeBlock(raw []byte, count int) ([]event.Event, error) {
+	if count > blockEvents {
+		return nil, fmt.Errorf("%w: a block of %d events", errDamaged, count)
+	}
+	events := make([]event.Event, 0, count)
+	r := reader{buf: raw}
+	for range count {
+		if call := r.uvarint(); call != callTrack {
+			return nil, fmt.Errorf("%w: call kind %d is not known to this version", errDamaged, call)
+		}
+		ev := event.Event{ID: string(r.bytes()), Name: string(r.bytes()), Body: r.bytes()}
+		events = append(events, ev)
+	}
+	if len(r.buf) != 0 {
+		r.bad = true
+	}
+	return events, r.err("block")
+}

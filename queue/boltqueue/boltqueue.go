@@ -1,0 +1,288 @@
+// Package boltqueue is the default queue of trackd: durable, on this disk, in
+// bbolt.
+//
+// The queue is a line of small bbolt files, the segments. Events are appended
+// to the newest, delivered from the oldest, and a segment in which nothing is
+// live or dead is unlinked. Nothing ever moves between segments: what happens
+// to an event is written where it lies, in one transaction, beside a book that
+// must balance. So nothing grows with the largest backlog ever reached, and a
+// damaged file costs what it held and no more.
+//
+//	Append ─▶ group ─▶ writer ──commit──▶ tail segment      keeper: spare, unlink,
+//	                     ▲                      │           books after a start
+//	          marks due ─┘                      ▼
+//	Settle ─▶ open blocks ◀──── cursor ◀── blocks, cached or read
+//	                                │
+//	Lease ◀── fresh and parked ◀────┘
+//
+// Guarantees: those of [queue.Queue]; Append is fsynced before it returns nil.
+// Settled outcomes reach the disk within about 200 ms. Not promised: a disk
+// that lies about fsync, network filesystems.
+//
+// Reading order: boltqueue.go (open and close), layout.go (the format),
+// block.go, marks.go and book.go (what is stored), segment.go (one file),
+// append.go and writer.go (the way in), line.go (birth, roll, seal, unlink),
+// lease.go and settle.go (the way out), letters.go (an operator's view),
+// stats.go.
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxBytes     = 10 << 30
+	DefaultMinFreeBytes = 256 << 20
+	DefaultRejectBytes  = 256 << 20
+)
+
+// Options says where a queue lies and how large it may be.
+type Options struct {
+	Dir          string // required; made if missing, mode 0700
+	MaxBytes     int64  // bound on the directory, reservations included; default 10 GiB, at least 512 MiB
+	MinFreeBytes int64  // left free on the medium; default 256 MiB, negative: none
+	RejectBytes  int64  // bound on the input kept of rejects; default 256 MiB
+
+	// Parse judges rejects anew when they are replayed; default: the seven
+	// lifecycle events.
+	Parse func(raw []byte, now time.Time) (event.Event, error)
+
+	// OnCommit, if set, is told of every commit. It must be quick.
+	OnCommit func(Commit)
+
+	Log *slog.Logger // default: discard
+
+	noSync       bool                                 // tests break the promise to see the proof fail
+	segmentBytes int64                                // where a segment is full; tests make the line roll early
+	fault        func(point string, after bool) error // tests strike here; see step
+}
+
+// Commit tells of one transaction.
+type Commit struct {
+	Duration time.Duration
+	Events   int // made durable by it, rejects included
+	Err      error
+}
+
+func (o Options) withDefaults() Options {
+	defaultTo(&o.MaxBytes, DefaultMaxBytes)
+	defaultTo(&o.MinFreeBytes, DefaultMinFreeBytes)
+	defaultTo(&o.RejectBytes, DefaultRejectBytes)
+	defaultTo(&o.segmentBytes, defaultSegmentBytes)
+	if o.Parse == nil {
+		o.Parse = event.Parser{}.Parse
+	}
+	if o.OnCommit == nil {
+		o.OnCommit = func(Commit) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func defaultTo(v *int64, def int64) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.Dir == "" {
+		errs = append(errs, errors.New("no directory given"))
+	}
+	if least := 16 * o.segmentBytes; o.MaxBytes < least {
+		errs = append(errs, fmt.Errorf("max bytes %d: want at least %d, room for the line to roll", o.MaxBytes, least))
+	}
+	if o.RejectBytes < 0 {
+		errs = append(errs, fmt.Errorf("reject bytes %d: want 0 or more", o.RejectBytes))
+	}
+	return errors.Join(errs...)
+}
+
+// Queue is a durable queue in one directory. Open makes one.
+type Queue struct {
+	opts Options
+	log  *slog.Logger
+	lock *os.File // held until Close
+
+	intake  intake        // the way in: what the next commit will hold
+	kick    chan struct{} // capacity 1: there is work for the writer
+	ops     chan func()   // run by the writer, between commits
+	tend    chan struct{} // capacity 1: there is work for the keeper
+	wake    chan struct{} // capacity 1: there may be something to lease
+	lessee  chan struct{} // capacity 1: held by the one Lease that looks
+	stop    chan struct{} // closed when Close begins
+	turn    int           // 0 or 1; owned by the holder of lessee
+	workers sync.WaitGroup
+	closing sync.Once
+	closed  error // what Close returned; set by closing
+
+	spares sync.Mutex // guards spare and its making
+	spare  *segment   // born ahead, not in the line yet
+
+	// mu guards everything below, and the fields of segments and open blocks
+	// that say so. It is never held over I/O.
+	mu      sync.Mutex
+	line    []*segment // oldest first
+	tail    *segment   // takes appends; last of the line; nil: none can
+	removed []*segment // out of the line, file not unlinked yet
+	open    map[blockKey]*openBlock
+	loans   map[queue.Address]loan
+	parked  parkedHeap
+	cursor  cursor
+	cache   cache
+	full    string            // why ErrFull; "" when there is room
+	alarms  map[string]string // by what they are about
+	rejects int64             // bytes admitted to rejects, stored or about to be
+	nDirty  int               // open blocks to be flushed to healthy segments
+}
+
+var _ queue.Queue = (*Queue)(nil)
+
+// Open opens the queue in opts.Dir, or makes one, and starts its goroutines,
+// which end with Close. Errors: ErrLocked when another process has it,
+// ErrNewer when a newer trackd wrote it. Damaged content is set aside and
+// never an error.
+func Open(opts Options) (*Queue, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("queue options: %w", err)
+	}
+	q := &Queue{
+		opts: opts, log: opts.Log,
+		kick: make(chan struct{}, 1), ops: make(chan func()), tend: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), lessee: make(chan struct{}, 1), stop: make(chan struct{}),
+		open: map[blockKey]*openBlock{}, loans: map[queue.Address]loan{}, alarms: map[string]string{},
+	}
+	q.intake.init()
+	q.cache.init()
+	if err := q.start(); err != nil {
+		return nil, fmt.Errorf("open the queue in %s: %w", opts.Dir, err)
+	}
+	return q, nil
+}
+
+// start takes the directory and the newest segment; the others are read in
+// the background.
+func (q *Queue) start() error {
+	if err := prepareDir(q.opts.Dir); err != nil {
+		return err
+	}
+	warning, err := judgeMedium(q.opts.Dir)
+	if err != nil {
+		return err
+	}
+	if warning != "" {
+		q.log.Warn("weaker promise", "why", warning)
+	}
+	if q.lock, err = lock(q.opts.Dir); err != nil {
+		return err
+	}
+	if err := q.startLine(); err != nil {
+		return errors.Join(err, q.closeFiles(), q.lock.Close())
+	}
+	q.workers.Go(q.write)
+	q.workers.Go(q.keep)
+	return nil
+}
+
+// Close ends all calls in progress with ErrClosed, makes what was settled
+// durable and lets go of the files. Calling it again returns the same.
+func (q *Queue) Close() error {
+	q.closing.Do(func() {
+		q.intake.close()
+		close(q.stop)
+		q.workers.Wait()
+		q.sweep() // what the writer retired last
+		q.closed = errors.Join(q.closeFiles(), q.lock.Close())
+	})
+	return q.closed
+}
+
+// closeFiles closes every segment this queue has open.
+func (q *Queue) closeFiles() error {
+	all := q.segments()
+	q.spares.Lock()
+	if q.spare != nil {
+		all = append(all, q.spare)
+	}
+	q.spares.Unlock()
+	var errs []error
+	for _, s := range all {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}
+
+// segments copies the line.
+func (q *Queue) segments() []*segment {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return append([]*segment(nil), q.line...)
+}
+
+// isClosed reports whether Close has begun.
+func (q *Queue) isClosed() bool {
+	select {
+	case <-q.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// nudge signals a channel of capacity 1 without waiting.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// step does one thing that a crash may interrupt. Tests strike before it, so
+// that it does not happen, or after it, so that it happened and is reported
+// as failed.
+func (q *Queue) step(point string, effect func() error) error {
+	if q.opts.fault == nil {
+		return effect()
+	}
+	if err := q.opts.fault(point, false); err != nil {
+		return err
+	}
+	return errors.Join(effect(), q.opts.fault(point, true))
+}
+
+func (q *Queue) syncDir() error { return syncDir(q.opts.Dir) }
+
+// raise sets the alarm about a subject and logs it, once.
+func (q *Queue) raise(about, text string) {
+	q.mu.Lock()
+	_, known := q.alarms[about]
+	q.alarms[about] = text
+	q.mu.Unlock()
+	if !known {
+		q.log.Error("queue alarm", "about", about, "why", text)
+	}
+}
+
+// lower ends the alarm about a subject.
+func (q *Queue) lower(about string) {
+	q.mu.Lock()
+	_, known := q.alarms[about]
+	delete(q.alarms, about)
+	q.mu.Unlock()
+	if known {
+		q.log.Info("queue alarm over", "about", about)
+	}
+}

@@ -1,0 +1,63 @@
+package boltqueue_test
+
+import (
+	"fmt"
+	"testing"
+
+	"trackd/queue"
+	"trackd/queue/boltqueue"
+	"trackd/queue/queuetest"
+)
+
+// open opens a queue in dir as the suite wants it.
+func open(t testing.TB, o boltqueue.Options, k boltqueue.Knobs) *boltqueue.Queue {
+	t.Helper()
+	o.Parse = queuetest.Parse
+	q, err := boltqueue.OpenWith(o, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close() }) // the suite may have closed it; twice is fine
+	return q
+}
+
+func harness() queuetest.Harness {
+	dirs := map[queue.Queue]string{}
+	at := func(t testing.TB, dir string) queue.Queue {
+		q := open(t, boltqueue.Options{Dir: dir}, boltqueue.Knobs{})
+		dirs[q] = dir
+		return q
+	}
+	small := boltqueue.Knobs{SegmentBytes: 1 << 20}
+	return queuetest.Harness{
+		Open: func(t testing.TB) queue.Queue { return at(t, t.TempDir()) },
+		Reopen: func(t testing.TB, q queue.Queue) queue.Queue {
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return at(t, dirs[q])
+		},
+		Crash: func(t testing.TB, q queue.Queue) queue.Queue {
+			q.(*boltqueue.Queue).Abandon()
+			return at(t, dirs[q])
+		},
+		Full: func(t testing.TB) queue.Queue {
+			return open(t, boltqueue.Options{Dir: t.TempDir(), MaxBytes: 16 << 20}, small)
+		},
+		RejectsFull: func(t testing.TB) queue.Queue {
+			return open(t, boltqueue.Options{Dir: t.TempDir(), RejectBytes: 1 << 20}, boltqueue.Knobs{})
+		},
+		Properties: queue.Properties{Ordered: true},
+		Remembers:  true,
+	}
+}
+
+func TestQueueKeepsTheContract(t *testing.T) { queuetest.Run(t, harness()) }
+
+func TestRandomCallsRestartsAndCrashesMatchTheLedger(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { queuetest.Compare(t, harness(), seed, 100) })
+	}
+}
+
+func BenchmarkQueue(b *testing.B) { queuetest.Benchmark(b, harness()) }

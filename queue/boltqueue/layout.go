@@ -1,0 +1,201 @@
+package boltqueue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+)
+
+// The on-disk format. This file is the only one that knows it.
+//
+//	dir/lock             flock, held by the process that owns the queue
+//	dir/00000001.seg     a bbolt file: one segment of the line
+//	dir/00000002.seg.tmp a segment being born, removed at start
+//
+//	bucket   key            value (every one a frame, see below)
+//	segment  "head"         format version, segment number
+//	segment  "book"         the account of this segment, see book
+//	blocks   number (BE64)  events as they were taken, compressed
+//	marks    number (BE64)  what became of the events of that block
+//	rejects  number (BE64)  one input that a door refused to send but keeps
+//	texts    number (BE64)  what a far side said, stored once per segment
+//
+// A frame can be recognised and checked wherever it lies, even outside a
+// readable bbolt page: bbolt itself checksums only its two meta pages.
+//
+//	offset size
+//	     0    4  magic "tkd1"
+//	     4    1  kind
+//	     5    1  codec: 0 as is, 1 s2
+//	     6    2  zero
+//	     8    8  identity of the segment
+//	    16    8  number: the key, 0 for head and book
+//	    24    8  stamp: blocks and rejects, when taken (Unix milliseconds);
+//	             the others, the transaction that wrote them, newest wins
+//	    32    4  count of events in a block, else 0
+//	    36    4  length of the payload
+//	    40    4  CRC-32C of bytes 0 to 39 and the payload
+//	    44       payload
+//
+// All integers are little endian, but for keys. Numbers are never reused.
+const (
+	formatVersion = 1
+	magic         = "tkd1"
+	headerSize    = 44
+)
+
+type kind uint8
+
+const (
+	kindHead kind = iota + 1
+	kindBook
+	kindBlock
+	kindMarks
+	kindReject
+	kindText
+)
+
+const (
+	codecPlain = 0
+	codecS2    = 1
+)
+
+// A bucket or key name is a constant; bbolt wants bytes.
+const (
+	bucketSegment = "segment"
+	bucketBlocks  = "blocks"
+	bucketMarks   = "marks"
+	bucketRejects = "rejects"
+	bucketTexts   = "texts"
+	keyHead       = "head"
+	keyBook       = "book"
+)
+
+// numberKey is the key of a numbered frame: big endian, so that bbolt lists
+// them in order.
+func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// frame is one stored value, decoded.
+type frame struct {
+	kind     kind
+	codec    uint8
+	identity uint64
+	number   uint64
+	stamp    uint64
+	count    uint32
+	payload  []byte
+}
+
+// seal writes the header of f into buf, whose first headerSize bytes are free
+// and whose rest already is the payload.
+func (f frame) seal(buf []byte) []byte {
+	le := binary.LittleEndian
+	copy(buf, magic)
+	buf[4], buf[5], buf[6], buf[7] = byte(f.kind), f.codec, 0, 0
+	le.PutUint64(buf[8:], f.identity)
+	le.PutUint64(buf[16:], f.number)
+	le.PutUint64(buf[24:], f.stamp)
+	le.PutUint32(buf[32:], f.count)
+	le.PutUint32(buf[36:], uint32(len(buf)-headerSize))
+	le.PutUint32(buf[40:], frameSum(buf))
+	return buf
+}
+
+// encode returns f as a value of its own memory.
+func (f frame) encode() []byte {
+	buf := make([]byte, headerSize+len(f.payload))
+	copy(buf[headerSize:], f.payload)
+	return f.seal(buf)
+}
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func frameSum(buf []byte) uint32 {
+	table := castagnoli()
+	return crc32.Update(crc32.Checksum(buf[:40], table), table, buf[headerSize:])
+}
+
+// errDamaged is what every failed check of a stored value wraps.
+var errDamaged = errors.New("damaged")
+
+// parseFrame checks value and returns it decoded; the payload aliases value.
+func parseFrame(value []byte, want kind, identity, number uint64) (frame, error) {
+	if len(value) < headerSize || string(value[:4]) != magic {
+		return frame{}, fmt.Errorf("%w: no frame", errDamaged)
+	}
+	le := binary.LittleEndian
+	f := frame{
+		kind: kind(value[4]), codec: value[5],
+		identity: le.Uint64(value[8:]), number: le.Uint64(value[16:]),
+		stamp: le.Uint64(value[24:]), count: le.Uint32(value[32:]),
+		payload: value[headerSize:],
+	}
+	switch {
+	case int(le.Uint32(value[36:])) != len(f.payload):
+		return frame{}, fmt.Errorf("%w: frame of %d bytes says %d", errDamaged, len(f.payload), le.Uint32(value[36:]))
+	case le.Uint32(value[40:]) != frameSum(value):
+		return frame{}, fmt.Errorf("%w: checksum", errDamaged)
+	case f.kind != want || f.number != number || identity != 0 && f.identity != identity:
+		return frame{}, fmt.Errorf("%w: a frame of another place (kind %d, number %d)", errDamaged, f.kind, f.number)
+	}
+	return f, nil
+}
+
+// unpack returns the payload uncompressed, in its own memory when it was
+// compressed.
+func (f frame) unpack() ([]byte, error) {
+	if f.codec == codecPlain {
+		return f.payload, nil
+	}
+	raw, err := s2.Decode(nil, f.payload)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return raw, nil
+}
+
+func stampOf(t time.Time) uint64    { return uint64(max(t.UnixMilli(), 0)) }
+func timeOf(stamp uint64) time.Time { return time.UnixMilli(int64(stamp)) }
+
+// reader takes a payload apart. The first short or overlong field sets bad,
+// and everything after it reads as zero.
+type reader struct {
+	buf []byte
+	bad bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.buf)
+	if n <= 0 {
+		r.bad, r.buf = true, nil
+		return 0
+	}
+	r.buf = r.buf[n:]
+	return v
+}
+
+func (r *reader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.buf)) {
+		r.bad, r.buf = true, nil
+		return nil
+	}
+	b := r.buf[:n:n]
+	r.buf = r.buf[n:]
+	return b
+}
+
+func (r *reader) err(what string) error {
+	if r.bad {
+		return fmt.Errorf("%w: %s is cut short", errDamaged, what)
+	}
+	return nil
+}
+
+func appendBytes[B []byte | string](dst []byte, b B) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}

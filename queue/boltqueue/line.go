@@ -1,0 +1,400 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"trackd/queue"
+)
+
+// fullRecheck is how often the keeper looks whether a full queue has room
+// again. Only outside help needs it: room that the queue makes itself is seen
+// at once.
+const fullRecheck = time.Second
+
+// maxOpen is how many segments may be open at a time beyond those in use.
+const maxOpen = 16
+
+// startLine finds the segments in dir and makes the newest ready to append.
+func (q *Queue) startLine() error {
+	numbers, err := q.listSegments()
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		q.line = append(q.line, &segment{number: n, path: segmentPath(q.opts.Dir, n), noSync: q.opts.noSync})
+	}
+	if err := q.adoptSpare(); err != nil {
+		return err
+	}
+	if len(q.line) > 0 {
+		q.continueTail(q.line[len(q.line)-1])
+	}
+	return q.ensureTail()
+}
+
+// listSegments returns the numbers of the segments in dir, in order, and
+// removes those that were never finished.
+func (q *Queue) listSegments() ([]uint64, error) {
+	entries, err := os.ReadDir(q.opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint64
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, ".seg.tmp") {
+			if err := os.Remove(filepath.Join(q.opts.Dir, name)); err != nil {
+				q.log.Warn("unfinished segment not removed", "file", name, "error", err)
+			}
+			continue
+		}
+		digits, isSegment := strings.CutSuffix(name, ".seg")
+		if n, err := strconv.ParseUint(digits, 10, 64); isSegment && err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, nil
+}
+
+// adoptSpare takes the last segment out of the line again if nothing was ever
+// written to it and another one precedes it.
+func (q *Queue) adoptSpare() error {
+	n := len(q.line)
+	if n == 0 {
+		return nil
+	}
+	last := q.line[n-1]
+	if err := q.learn(last); errors.Is(err, ErrNewer) {
+		return err
+	} else if err != nil || !last.book.virgin() || n == 1 {
+		return nil // damage was set aside by learn
+	}
+	q.spare, q.line = last, q.line[:n-1]
+	return nil
+}
+
+// continueTail makes seg take appends again after a restart. When it cannot,
+// the line goes on with a new segment.
+func (q *Queue) continueTail(seg *segment) {
+	err := q.learn(seg)
+	if err == nil {
+		_, err = reserve(seg.path, q.opts.reservation())
+	}
+	if err == nil {
+		// Both of bbolt's meta pages show everything after an empty commit.
+		err = q.step("start.commit", func() error {
+			return seg.update(func(tx *bolt.Tx) error { return seg.putBook(tx, seg.stored) })
+		})
+	}
+	if err != nil {
+		q.log.Warn("newest segment not continued", "segment", seg.number, "error", err)
+		return
+	}
+	q.tail = seg
+}
+
+// ensureTail begins a segment when there is none to append to. A full disk is
+// not an error: what is queued can still be sent.
+func (q *Queue) ensureTail() error {
+	if q.tail != nil {
+		return nil
+	}
+	next, err := q.takeSpare()
+	switch {
+	case errors.Is(err, queue.ErrFull):
+		return nil
+	case err != nil && len(q.line) == 0:
+		return err
+	case err != nil:
+		q.raise("line", fmt.Sprintf("no segment can be begun: %v; events are refused, what is queued is sent", err))
+		q.setFull(err.Error())
+		return nil
+	}
+	q.line = append(q.line, next)
+	q.tail = next
+	return nil
+}
+
+// learn reads the book of a segment, once.
+func (q *Queue) learn(seg *segment) error {
+	q.mu.Lock()
+	known := seg.known
+	q.mu.Unlock()
+	if known {
+		return nil
+	}
+	b, size, err := seg.readBook()
+	if err != nil {
+		if !errors.Is(err, ErrNewer) {
+			q.setAside(seg, err)
+		}
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !seg.known {
+		seg.stored, seg.book, seg.size, seg.known = b, b, size, true
+		q.rejects += int64(b.rejectBytes)
+	}
+	return nil
+}
+
+// setAside takes a segment that cannot be read out of the line and leaves its
+// file where it is.
+func (q *Queue) setAside(seg *segment, why error) {
+	q.mu.Lock()
+	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
+	q.mu.Unlock()
+	q.raise(filepath.Base(seg.path), fmt.Sprintf("%s cannot be read: %v; it is left untouched and its events are not sent", seg.path, why))
+}
+
+// takeSpare returns a segment that is ready to append to, making one if none
+// was made ahead. ErrFull when the bounds do not allow one.
+func (q *Queue) takeSpare() (*segment, error) {
+	q.spares.Lock()
+	defer q.spares.Unlock()
+	if q.spare == nil {
+		if err := q.makeSpare(); err != nil {
+			return nil, err
+		}
+	}
+	next := q.spare
+	q.spare = nil
+	return next, nil
+}
+
+// makeSpare makes the next segment if the bounds allow. The caller holds
+// spares.
+func (q *Queue) makeSpare() error {
+	why, err := q.noRoomFor(2 * q.opts.reservation())
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		q.spare, err = q.birth(q.nextNumber())
+		if noRoom(err) {
+			why = "the disk is full; free some space"
+		} else if err != nil {
+			return err
+		}
+	}
+	q.setFull(why)
+	if why != "" {
+		return fmt.Errorf("%w: %s", queue.ErrFull, why)
+	}
+	return nil
+}
+
+// noRoomFor says why size more bytes must not be used, or "".
+func (q *Queue) noRoomFor(size int64) (string, error) {
+	u, err := diskUsage(q.opts.Dir)
+	switch {
+	case err != nil:
+		return "", err
+	case u.bytes+size > q.opts.MaxBytes:
+		return fmt.Sprintf("the queue uses %d of max_bytes %d; wait until it drains, or raise max_bytes", u.bytes, q.opts.MaxBytes), nil
+	case u.free < size+max(q.opts.MinFreeBytes, 0):
+		return fmt.Sprintf("the disk has %d bytes left and min_free_bytes is %d; free some space", u.free, q.opts.MinFreeBytes), nil
+	}
+	return "", nil
+}
+
+// nextNumber is beyond every number in use, files set aside included.
+func (q *Queue) nextNumber() uint64 {
+	numbers, err := q.listSegments()
+	if err != nil || len(numbers) == 0 {
+		numbers = []uint64{0}
+	}
+	next := numbers[len(numbers)-1] + 1
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, s := range slices.Concat(q.line, q.removed) {
+		next = max(next, s.number+1)
+	}
+	return next
+}
+
+// setFull notes why there is no room, or that there is, and logs the change.
+func (q *Queue) setFull(why string) {
+	q.mu.Lock()
+	was := q.full
+	q.full = why
+	q.mu.Unlock()
+	switch {
+	case was == "" && why != "":
+		q.log.Error("queue full, events are refused", "why", why)
+	case was != "" && why == "":
+		q.log.Info("queue has room again")
+	}
+}
+
+// keep is the keeper: it makes the spare, unlinks empty segments, reads books
+// after a start and looks after a full queue.
+func (q *Queue) keep() {
+	q.learnAll()
+	for {
+		q.tendSpare()
+		q.sweep()
+		var recheck <-chan time.Time
+		if q.whyFull() != nil {
+			recheck = time.After(fullRecheck)
+		}
+		select {
+		case <-q.tend:
+		case <-recheck:
+		case <-q.stop:
+			q.sweep()
+			return
+		}
+	}
+}
+
+// learnAll reads the books that the start did not need.
+func (q *Queue) learnAll() {
+	for _, seg := range q.segments() {
+		if q.isClosed() {
+			return
+		}
+		if q.learn(seg) == nil { // otherwise set aside and alarmed
+			_ = q.do(func() error { q.retire(seg); return nil }) // only closing refuses it
+		}
+	}
+	nudge(q.wake)
+}
+
+// tendSpare makes a spare ahead of need. When none can be made the tail goes
+// on until it is full.
+func (q *Queue) tendSpare() {
+	q.spares.Lock()
+	defer q.spares.Unlock()
+	if q.spare != nil {
+		return
+	}
+	if why, err := q.noRoomFor(2 * q.opts.reservation()); err != nil || why != "" {
+		return
+	}
+	if err := q.makeSpare(); err != nil && !errors.Is(err, queue.ErrFull) {
+		q.raise("line", fmt.Sprintf("no segment can be made ahead: %v", err))
+		return
+	}
+	q.lower("line")
+}
+
+// retire takes an empty segment that is not the tail out of the line. Its
+// book balances alone, so the account of the files that stay still does. Marks
+// that were not flushed yet need not be. Called by the writer only.
+func (q *Queue) retire(seg *segment) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg == q.tail || !seg.known || !seg.book.empty() || !slices.Contains(q.line, seg) {
+		return
+	}
+	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
+	q.removed = append(q.removed, seg)
+	q.forget(seg)
+	nudge(q.tend)
+}
+
+// forget drops what memory holds of a segment whose events are all settled.
+// The caller holds mu.
+func (q *Queue) forget(seg *segment) {
+	if seg.failed == nil {
+		q.nDirty -= len(seg.dirty)
+	}
+	seg.dirty = nil
+	for key := range q.open {
+		if key.seg == seg {
+			delete(q.open, key)
+		}
+	}
+}
+
+// sweep unlinks the files of segments that left the line, and closes files
+// that nobody used for a while.
+func (q *Queue) sweep() {
+	q.mu.Lock()
+	gone := q.removed
+	q.removed = nil
+	q.mu.Unlock()
+	for _, seg := range gone {
+		if err := q.unlink(seg); err != nil {
+			q.raise(filepath.Base(seg.path), fmt.Sprintf("empty segment not removed: %v", err))
+		}
+	}
+	if len(gone) > 0 && q.whyFull() != nil {
+		q.tendSpare()
+	}
+	q.closeIdle()
+}
+
+func (q *Queue) unlink(seg *segment) error {
+	if err := seg.bury(); err != nil {
+		return err
+	}
+	err := q.step("unlink.remove", func() error { return os.Remove(seg.path) })
+	if err != nil {
+		return err
+	}
+	return q.step("unlink.syncdir", func() error { return q.syncDir() })
+}
+
+// errGone means that a segment was unlinked because nothing in it is left.
+var errGone = errors.New("segment is gone")
+
+// bury closes a segment for good.
+func (s *segment) bury() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	db := s.db
+	s.db = nil
+	if s.broken == nil {
+		s.broken = errGone
+	}
+	if db == nil {
+		return nil
+	}
+	return db.Close()
+}
+
+// closeIdle keeps the number of open files within maxOpen, closing those
+// entered longest ago.
+func (q *Queue) closeIdle() {
+	q.mu.Lock()
+	var idle []*segment
+	for _, s := range q.line {
+		if s != q.tail && s != q.cursor.seg {
+			idle = append(idle, s)
+		}
+	}
+	q.mu.Unlock()
+	idle = slices.DeleteFunc(idle, func(s *segment) bool { return s.lastUsed().IsZero() })
+	if len(idle) <= maxOpen {
+		return
+	}
+	slices.SortFunc(idle, func(a, b *segment) int { return a.lastUsed().Compare(b.lastUsed()) })
+	for _, s := range idle[:len(idle)-maxOpen] {
+		if err := s.close(); err != nil {
+			q.log.Warn("segment not closed", "segment", s.number, "error", err)
+		}
+	}
+}
+
+// lastUsed is when somebody last entered an open segment; zero when closed.
+func (s *segment) lastUsed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return time.Time{}
+	}
+	return s.used
+}

@@ -1,0 +1,258 @@
+package boltqueue
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+const (
+	// defaultSegmentBytes is where a segment is full and the next is begun.
+	defaultSegmentBytes = 32 << 20
+
+	// marksSlack is reserved in a sealed segment, for marks.
+	marksSlack = 4 << 20
+
+	// growBytes is the step in which bbolt lengthens a file, one fsync each.
+	growBytes = 2 << 20
+)
+
+// reservation is the disk a segment claims at birth: beyond the point where it
+// is full it holds the commit that crosses the line, the marks of all its
+// blocks, and pages that bbolt copies.
+func (o Options) reservation() int64 { return o.segmentBytes + o.segmentBytes/4 }
+
+// segment is one file of the line: a complete little queue with a book of its
+// own that must balance. Nothing ever moves between segments.
+type segment struct {
+	number uint64
+	path   string
+	noSync bool // tests only: break the promise to see the proof fail
+
+	// mu serialises every entry into bbolt, so that nobody ever waits inside it:
+	// a panic in there may leave bbolt's own locks held.
+	mu       sync.Mutex
+	db       *bolt.DB  // nil while closed
+	identity uint64    // known once opened
+	used     time.Time // when somebody last entered
+	broken   error     // bbolt panicked here: never entered again in this process
+
+	// Owned by the writer goroutine.
+	stored book              // what the file says
+	size   int64             // of the file, as far as bbolt has used it
+	texts  map[string]uint64 // details already stored, as far as worth remembering
+
+	// Guarded by Queue.mu.
+	book   book      // stored, and what was settled since
+	known  bool      // book was read
+	failed error     // a write or fsync failed: final for this process
+	held   time.Time // no marks before this: the medium had no room
+	dirty  []*openBlock
+	edits  int // counts changes made behind the cursor's back
+}
+
+func segmentPath(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%08d.seg", number))
+}
+
+// birth makes segment number in dir, durable before it returns.
+func (q *Queue) birth(number uint64) (*segment, error) {
+	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync,
+		stored: newBook(), book: newBook(), known: true}
+	tmp := s.path + ".tmp"
+	if err := s.write(tmp); err != nil {
+		os.Remove(tmp)
+		return nil, fmt.Errorf("make segment %d: %w", number, err)
+	}
+	reserved, err := reserve(tmp, q.opts.reservation())
+	if err != nil {
+		os.Remove(tmp)
+		return nil, fmt.Errorf("make segment %d: %w", number, err)
+	}
+	if !reserved {
+		q.raise("reserve", "the filesystem cannot reserve disk: when it is full, outcomes may have to wait in memory")
+	}
+	err = q.step("birth.rename", func() error { return os.Rename(tmp, s.path) })
+	if err == nil {
+		err = q.step("birth.syncdir", func() error { return q.syncDir() })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make segment %d: %w", number, err)
+	}
+	return s, nil
+}
+
+// write lays out an empty segment in a new file at path.
+func (s *segment) write(path string) error {
+	os.Remove(path)
+	db, err := bolt.Open(path, 0o600, s.options())
+	if err != nil {
+		return err
+	}
+	s.identity = newIdentity()
+	err = db.Update(func(tx *bolt.Tx) error { return s.layOut(tx) })
+	return errors.Join(err, db.Close())
+}
+
+func (s *segment) layOut(tx *bolt.Tx) error {
+	for _, name := range []string{bucketSegment, bucketBlocks, bucketMarks, bucketRejects, bucketTexts} {
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
+			return err
+		}
+	}
+	head := binary.AppendUvarint(nil, formatVersion)
+	head = binary.AppendUvarint(head, s.number)
+	f := frame{kind: kindHead, identity: s.identity, stamp: uint64(tx.ID()), payload: head}
+	if err := tx.Bucket([]byte(bucketSegment)).Put([]byte(keyHead), f.encode()); err != nil {
+		return err
+	}
+	return s.putBook(tx, s.stored)
+}
+
+func (s *segment) options() *bolt.Options {
+	return &bolt.Options{
+		InitialMmapSize: defaultSegmentBytes + defaultSegmentBytes/4, // never mapped anew, so writers never wait for readers
+		NoSync:          s.noSync,
+		FreelistType:    bolt.FreelistMapType,
+		PreLoadFreelist: true,
+	}
+}
+
+func newIdentity() uint64 {
+	var raw [8]byte
+	rand.Read(raw[:])
+	return binary.LittleEndian.Uint64(raw[:]) | 1 // never zero, which stands for unknown
+}
+
+// enter runs fn with the open database, alone in it. A fault or panic inside
+// bbolt becomes an error and closes the segment to everyone for good.
+func (s *segment) enter(fn func(*bolt.DB) error) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			s.broken = fmt.Errorf("segment %d: %w: bbolt: %v", s.number, errDamaged, p)
+			s.db = nil // abandoned, not closed: its locks may be held
+			err = s.broken
+		}
+	}()
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.used = time.Now()
+	return fn(s.db)
+}
+
+// open opens the file if it is closed. The caller holds mu.
+func (s *segment) open() error {
+	if s.db != nil {
+		return nil
+	}
+	db, err := bolt.Open(s.path, 0o600, s.options())
+	if err != nil {
+		return fmt.Errorf("open segment %d: %w", s.number, err)
+	}
+	db.AllocSize = growBytes
+	if err := db.View(func(tx *bolt.Tx) error { return s.readHead(tx) }); err != nil {
+		return fmt.Errorf("open segment %d: %w", s.number, errors.Join(err, db.Close()))
+	}
+	s.db = db
+	return nil
+}
+
+// ErrNewer means that a newer trackd wrote the queue. Nothing was touched.
+var ErrNewer = errors.New("the queue was written by a newer trackd")
+
+func (s *segment) readHead(tx *bolt.Tx) error {
+	for _, name := range []string{bucketSegment, bucketBlocks, bucketMarks, bucketRejects, bucketTexts} {
+		if tx.Bucket([]byte(name)) == nil {
+			return fmt.Errorf("%w: no bucket %q", errDamaged, name)
+		}
+	}
+	f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyHead)), kindHead, 0, 0)
+	if err != nil {
+		return fmt.Errorf("head: %w", err)
+	}
+	r := reader{buf: f.payload}
+	version, number := r.uvarint(), r.uvarint()
+	switch {
+	case r.bad:
+		return r.err("head")
+	case version > formatVersion:
+		return fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, version, formatVersion)
+	case number != s.number:
+		return fmt.Errorf("%w: the file is segment %d", errDamaged, number)
+	}
+	s.identity = f.identity
+	return nil
+}
+
+// view runs fn in a read transaction. What fn keeps it must copy.
+func (s *segment) view(fn func(*bolt.Tx) error) error {
+	return s.enter(func(db *bolt.DB) error { return db.View(fn) })
+}
+
+// update runs fn in a write transaction, durable when update returns nil, and
+// keeps the size in step.
+func (s *segment) update(fn func(*bolt.Tx) error) error {
+	return s.enter(func(db *bolt.DB) error {
+		tx, err := db.Begin(true)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() // does nothing after a commit
+		if err := fn(tx); err != nil {
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		return db.View(func(tx *bolt.Tx) error { s.size = tx.Size(); return nil })
+	})
+}
+
+// close lets go of the file; the next enter opens it again.
+func (s *segment) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	db := s.db
+	s.db = nil
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close segment %d: %w", s.number, err)
+	}
+	return nil
+}
+
+func (s *segment) putBook(tx *bolt.Tx, b book) error {
+	f := frame{kind: kindBook, identity: s.identity, stamp: uint64(tx.ID()), payload: b.encode()}
+	return tx.Bucket([]byte(bucketSegment)).Put([]byte(keyBook), f.encode())
+}
+
+// readBook returns the book and the size as the file has them.
+func (s *segment) readBook() (b book, size int64, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
+		if err != nil {
+			return fmt.Errorf("book: %w", err)
+		}
+		size = tx.Size()
+		b, err = decodeBook(f.payload)
+		return err
+	})
+	return b, size, err
+}

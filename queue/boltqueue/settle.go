@@ -1,0 +1,394 @@
+package boltqueue
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"trackd/queue"
+)
+
+const (
+	// flushAfter is how long an outcome may wait in memory for its mark.
+	flushAfter = 200 * time.Millisecond
+
+	// flushBlocks is how many blocks one transaction marks at most.
+	flushBlocks = 64
+
+	// heldRetry is how long to wait after a medium had no room for marks.
+	heldRetry = time.Second
+
+	// maxTexts bounds what is remembered of a segment's texts to store each
+	// only once.
+	maxTexts = 1_024
+)
+
+// Settle implements [queue.Queue].
+func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
+	if q.isClosed() {
+		return queue.ErrClosed
+	}
+	now := time.Now()
+	q.mu.Lock()
+	returned, complete := false, q.nDirty == 0
+	for _, o := range outcomes {
+		l, leased := q.loans[o.Address]
+		if !leased {
+			continue
+		}
+		delete(q.loans, o.Address)
+		switch o.Verb {
+		case queue.Delivered:
+			q.change(l.block, l.index, delivered, now)
+		case queue.Bury:
+			l.block.addLetter(letter{index: l.index, reason: reasonCode(o.Reason), status: o.Status,
+				attempts: o.Attempts, died: now, detail: o.Detail})
+			q.change(l.block, l.index, dead, now)
+		case queue.Retry:
+			l.attempts, l.strikes, l.passes = o.Attempts, o.Strikes, o.Passes
+			q.park(l, now.Add(o.Delay))
+			returned = true
+		default:
+			q.park(l, now)
+			returned = true
+		}
+		complete = complete || l.block.settled()
+	}
+	q.mu.Unlock()
+	if returned {
+		nudge(q.wake)
+	}
+	if complete {
+		nudge(q.kick)
+	}
+	return nil
+}
+
+// park lets an event wait until due. The caller holds mu.
+func (q *Queue) park(l loan, due time.Time) {
+	heap.Push(&q.parked, &parkedEvent{loan: l, due: due})
+}
+
+// addLetter keeps letters in index order.
+func (b *openBlock) addLetter(l letter) {
+	i, _ := slices.BinarySearchFunc(b.letters, l.index, byIndex)
+	b.letters = slices.Insert(b.letters, i, l)
+	b.now.deadBy[l.reason]++
+	b.seg.book.deadBy[l.reason]++
+}
+
+// dropLetter forgets the letter of an event that is not dead any more.
+func (b *openBlock) dropLetter(index int) {
+	if i, found := slices.BinarySearchFunc(b.letters, index, byIndex); found {
+		reason := b.letters[i].reason
+		b.letters = slices.Delete(b.letters, i, i+1)
+		b.now.deadBy[reason]--
+		b.seg.book.deadBy[reason]--
+	}
+}
+
+func byIndex(l letter, index int) int { return cmp.Compare(l.index, index) }
+
+// change moves an event to another state in memory and notes that its block
+// must be marked. The caller holds mu.
+func (q *Queue) change(b *openBlock, index int, to state, now time.Time) {
+	from := b.states[index]
+	before := b.now
+	b.states[index] = to
+	b.now.by[from]--
+	b.now.by[to]++
+	b.seg.book.shift(before, b.now)
+	q.noteDirty(b, now)
+}
+
+// noteDirty queues a block for the next flush. The caller holds mu.
+func (q *Queue) noteDirty(b *openBlock, now time.Time) {
+	if !b.since.IsZero() {
+		return
+	}
+	b.since = now
+	b.seg.dirty = append(b.seg.dirty, b)
+	if b.seg.failed == nil {
+		q.nDirty++
+	}
+}
+
+// marking is one block on its way to the disk: what it looked like when it
+// was picked.
+type marking struct {
+	block   *openBlock
+	states  []state
+	letters []letter
+	now     tally
+}
+
+// pickMarks takes the blocks of seg whose marks are due: those unflushed for
+// flushAfter, and, when a commit goes there anyway, those that are settled.
+func (q *Queue) pickMarks(seg *segment, now time.Time, joining bool) []marking {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg.failed != nil {
+		return nil
+	}
+	var picked []marking
+	seg.dirty = slices.DeleteFunc(seg.dirty, func(b *openBlock) bool {
+		due := now.Sub(b.since) >= flushAfter || joining && b.settled()
+		if !due || b.flushed || len(picked) == flushBlocks {
+			return false
+		}
+		picked = append(picked, b.pick())
+		return true
+	})
+	q.nDirty -= len(picked)
+	return picked
+}
+
+// pick begins the flush of a block. The caller holds Queue.mu.
+func (b *openBlock) pick() marking {
+	b.since, b.flushed = time.Time{}, true
+	return marking{block: b, states: slices.Clone(b.states), letters: slices.Clone(b.letters), now: b.now}
+}
+
+// unpickMarks puts blocks back whose transaction failed.
+func (q *Queue) unpickMarks(seg *segment, marks []marking) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range marks {
+		m.block.flushed = false
+		q.noteDirty(m.block, time.Now())
+	}
+}
+
+// putMarks writes marks into a transaction and accounts for them in book.
+// Blocks with nothing left go, and their marks with them.
+func putMarks(tx *bolt.Tx, seg *segment, marks []marking, b *book) error {
+	blocks, stored := tx.Bucket([]byte(bucketBlocks)), tx.Bucket([]byte(bucketMarks))
+	fresh := map[string]uint64{}
+	for _, m := range marks {
+		key := numberKey(m.block.number)
+		b.shift(m.block.stored, m.now)
+		if m.now.by[live] == 0 && m.now.by[dead] == 0 {
+			if err := blocks.Delete(key); err != nil {
+				return err
+			}
+			if err := stored.Delete(key); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := seg.putTexts(tx, m.letters, b, fresh); err != nil {
+			return err
+		}
+		f := frame{kind: kindMarks, identity: seg.identity, number: m.block.number,
+			stamp: uint64(tx.ID()), payload: encodeMarks(m.states, m.letters)}
+		if err := stored.Put(key, f.encode()); err != nil {
+			return err
+		}
+	}
+	if err := seg.putBook(tx, *b); err != nil {
+		return err
+	}
+	tx.OnCommit(func() { seg.remember(fresh) })
+	return nil
+}
+
+// putTexts stores the details of letters that have none stored yet, each text
+// once, and gives the letters their numbers.
+func (s *segment) putTexts(tx *bolt.Tx, letters []letter, b *book, fresh map[string]uint64) error {
+	bucket := tx.Bucket([]byte(bucketTexts))
+	for i := range letters {
+		l := &letters[i]
+		if l.text != 0 || l.detail == "" {
+			continue
+		}
+		if n := cmp.Or(s.texts[l.detail], fresh[l.detail]); n != 0 {
+			l.text = n
+			continue
+		}
+		l.text = b.nextText
+		b.nextText++
+		fresh[l.detail] = l.text
+		f := frame{kind: kindText, identity: s.identity, number: l.text, stamp: uint64(tx.ID()), payload: []byte(l.detail)}
+		if err := bucket.Put(numberKey(l.text), f.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remember keeps the numbers of texts that are stored now.
+func (s *segment) remember(fresh map[string]uint64) {
+	if s.texts == nil || len(s.texts)+len(fresh) > maxTexts {
+		s.texts = map[string]uint64{}
+	}
+	maps.Copy(s.texts, fresh)
+}
+
+// markedThrough notes that marks are on disk and the book with them.
+func (q *Queue) markedThrough(seg *segment, marks []marking, after book) {
+	seg.stored = after
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range marks {
+		b := m.block
+		b.flushed, b.stored = false, m.now
+		for _, l := range m.letters {
+			if i, found := slices.BinarySearchFunc(b.letters, l.index, byIndex); found && b.letters[i].died.Equal(l.died) {
+				b.letters[i].text, b.letters[i].detail = l.text, ""
+			}
+		}
+		q.dropIdle(b)
+	}
+}
+
+// dropIdle forgets a block that memory need not know of: the disk says all
+// there is to say, and no event of it is or will be in the sender's hands
+// before the cursor comes to it. The caller holds mu.
+func (q *Queue) dropIdle(b *openBlock) {
+	if b.since.IsZero() && !b.flushed && (b.now.by[live] == 0 || !q.passed(b.blockKey)) {
+		delete(q.open, b.blockKey)
+	}
+}
+
+// flushDue writes all marks that are due, retires what is empty, and returns
+// how long the writer may sleep.
+func (q *Queue) flushDue(now time.Time) time.Duration {
+	q.rollIdle()
+	for _, seg := range q.unsettled() {
+		q.retire(seg)
+		for q.flushNeeded(seg, now) && q.flush(seg, now) {
+		}
+	}
+	return q.untilDue()
+}
+
+// unsettled returns the segments the writer may have to do something about.
+func (q *Queue) unsettled() []*segment {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var found []*segment
+	for _, seg := range q.line {
+		if len(seg.dirty) > 0 || seg != q.tail && seg.known && seg.book.empty() {
+			found = append(found, seg)
+		}
+	}
+	return found
+}
+
+// flushNeeded reports whether a segment has marks that should not wait.
+func (q *Queue) flushNeeded(seg *segment, now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg.failed != nil || len(seg.dirty) == 0 || now.Before(seg.held) {
+		return false
+	}
+	settled := 0
+	for _, b := range seg.dirty {
+		if now.Sub(b.since) >= flushAfter {
+			return true
+		}
+		if b.settled() {
+			settled++
+		}
+	}
+	return settled >= flushBlocks
+}
+
+// flush marks up to flushBlocks blocks of seg and reports success.
+func (q *Queue) flush(seg *segment, now time.Time) bool {
+	marks := q.pickMarks(seg, now, true)
+	if len(marks) == 0 {
+		return false
+	}
+	return q.putAll(seg, marks) == nil
+}
+
+// putAll marks the picked blocks in one transaction of their own.
+func (q *Queue) putAll(seg *segment, marks []marking) error {
+	begin, after := time.Now(), seg.stored
+	err := q.step("marks.commit", func() error {
+		return seg.update(func(tx *bolt.Tx) error { return putMarks(tx, seg, marks, &after) })
+	})
+	q.opts.OnCommit(Commit{Duration: time.Since(begin), Err: err})
+	if err != nil {
+		q.unpickMarks(seg, marks)
+		q.hold(seg)
+		q.writeFailed(seg, err)
+		return fmt.Errorf("mark %d blocks of segment %d: %w", len(marks), seg.number, err)
+	}
+	q.markedThrough(seg, marks, after)
+	q.release(seg)
+	return nil
+}
+
+// hold puts off the next flush of a segment that had no room for marks.
+func (q *Queue) hold(seg *segment) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	seg.held = time.Now().Add(heldRetry)
+}
+
+// release ends the hold and its alarm.
+func (q *Queue) release(seg *segment) {
+	q.mu.Lock()
+	was := !seg.held.IsZero()
+	seg.held = time.Time{}
+	q.mu.Unlock()
+	if was {
+		q.lower(fmt.Sprintf("segment %d", seg.number))
+	}
+}
+
+// untilDue returns the time until the next marks are due.
+func (q *Queue) untilDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	next := time.Hour
+	for _, seg := range q.line {
+		if seg.failed == nil && len(seg.dirty) > 0 {
+			next = min(next, max(time.Until(seg.dirty[0].since.Add(flushAfter)), time.Until(seg.held)))
+		}
+	}
+	return max(next, time.Millisecond)
+}
+
+// flushAll writes every mark that can be written, due or not, and retires
+// what is empty.
+func (q *Queue) flushAll() {
+	q.rollIdle()
+	for _, seg := range q.unsettled() {
+		q.retire(seg)
+		for q.flush(seg, time.Now().Add(flushAfter)) {
+		}
+	}
+}
+
+// idleRollBytes is how large an empty tail may be before its disk is given
+// back by rolling to a fresh one.
+const idleRollBytes = 4 << 20
+
+// rollIdle leaves a tail that has grown and is empty, so that a drained queue
+// is small again.
+func (q *Queue) rollIdle() {
+	q.mu.Lock()
+	tail := q.tail
+	roll := tail != nil && tail.book.empty() && tail.size > min(idleRollBytes, q.opts.segmentBytes/2)
+	q.mu.Unlock()
+	if !roll {
+		return
+	}
+	next, err := q.takeSpare()
+	if err != nil {
+		return // no room for another; this one still serves
+	}
+	q.mu.Lock()
+	q.line = append(q.line, next)
+	q.tail = next
+	q.mu.Unlock()
+}

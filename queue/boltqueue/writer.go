@@ -1,0 +1,209 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"trackd/queue"
+)
+
+// write is the writer: the only goroutine that changes segments in the line.
+// Each turn commits what callers brought, with the marks that are due in the
+// same file, then the marks that are due elsewhere.
+func (q *Queue) write() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if g := q.intake.take(); g != nil {
+			q.commit(g)
+			nudge(q.kick) // look again: more may have come meanwhile
+		}
+		timer.Reset(q.flushDue(time.Now()))
+		select {
+		case <-q.kick:
+		case <-timer.C:
+		case op := <-q.ops:
+			op()
+		case <-q.stop:
+			q.finish()
+			return
+		}
+	}
+}
+
+// finish commits what was brought before Close, and all marks.
+func (q *Queue) finish() {
+	if g := q.intake.take(); g != nil {
+		q.commit(g)
+	}
+	q.flushAll()
+}
+
+// do runs op in the writer and returns its error.
+func (q *Queue) do(op func() error) error {
+	done := make(chan error, 1)
+	select {
+	case q.ops <- func() { done <- op() }:
+		return <-done
+	case <-q.stop:
+		return queue.ErrClosed
+	}
+}
+
+// commit makes a group durable and wakes everyone who waits for it.
+func (q *Queue) commit(g *group) {
+	begin := time.Now()
+	g.err = q.store(g)
+	close(g.done)
+	q.opts.OnCommit(Commit{Duration: time.Since(begin), Events: g.events(), Err: g.err})
+}
+
+// store commits g to the tail, with the marks that are due there. Until it
+// returned nil nothing of g can be leased.
+func (q *Queue) store(g *group) error {
+	seg, err := q.tailWithRoom()
+	if err != nil {
+		return err
+	}
+	marks := q.pickMarks(seg, time.Now(), true)
+	after, first := seg.stored, seg.stored.nextBlock
+	after.take(g)
+	err = q.step("append.commit", func() error {
+		return seg.update(func(tx *bolt.Tx) error {
+			if err := putGroup(tx, seg, g); err != nil {
+				return err
+			}
+			return putMarks(tx, seg, marks, &after)
+		})
+	})
+	if err != nil {
+		q.unpickMarks(seg, marks)
+		q.writeFailed(seg, err)
+		return fmt.Errorf("append to segment %d: %w", seg.number, err)
+	}
+	q.markedThrough(seg, marks, after)
+	q.publish(seg, g, first)
+	return nil
+}
+
+func putGroup(tx *bolt.Tx, seg *segment, g *group) error {
+	blocks := tx.Bucket([]byte(bucketBlocks))
+	blocks.FillPercent = 1
+	for i, b := range g.blocks {
+		n := seg.stored.nextBlock + uint64(i)
+		if err := blocks.Put(numberKey(n), b.value(seg.identity, n)); err != nil {
+			return err
+		}
+	}
+	rejects := tx.Bucket([]byte(bucketRejects))
+	for i, r := range g.rejects {
+		n := seg.stored.nextReject + uint64(i)
+		if err := rejects.Put(numberKey(n), encodeReject(r, seg.identity, n, time.Now())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish lets the cursor see what was committed.
+func (q *Queue) publish(seg *segment, g *group, first uint64) {
+	q.mu.Lock()
+	seg.book.take(g)
+	for i, b := range g.blocks {
+		q.offer(seg, first+uint64(i), b)
+	}
+	q.mu.Unlock()
+	nudge(q.wake)
+}
+
+// writeFailed decides what a failed transaction means for the segment. A full
+// medium is waited out; everything else is final for that file in this
+// process, because what a failed fsync left behind cannot be known.
+func (q *Queue) writeFailed(seg *segment, err error) {
+	if noRoom(err) {
+		q.raise(fmt.Sprintf("segment %d", seg.number), "the disk is full: outcomes are held in memory; free some space")
+		return
+	}
+	q.mu.Lock()
+	seg.failed = err
+	q.nDirty -= len(seg.dirty)
+	if q.tail == seg {
+		q.tail = nil
+	}
+	q.mu.Unlock()
+	q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf(
+		"writing %s failed: %v; nothing more is written to it, its events are sent all the same and may be sent again after a restart; check the disk", seg.path, err))
+	nudge(q.tend)
+}
+
+// tailWithRoom returns the segment that takes the next commit, rolling to the
+// next one when the tail is full.
+func (q *Queue) tailWithRoom() (*segment, error) {
+	q.mu.Lock()
+	tail := q.tail
+	q.mu.Unlock()
+	if tail != nil && tail.size < q.opts.segmentBytes {
+		return tail, nil
+	}
+	next, err := q.takeSpare()
+	if err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	q.line = append(q.line, next)
+	q.tail = next
+	q.mu.Unlock()
+	nudge(q.tend) // another spare, and the old tail may be empty already
+	if tail != nil {
+		q.seal(tail)
+	}
+	return next, nil
+}
+
+// seal ends a segment's time as the tail: an empty commit, so that either of
+// bbolt's meta pages shows everything, and its reservation is exchanged for a
+// small one for marks.
+func (q *Queue) seal(seg *segment) {
+	err := q.step("seal.commit", func() error {
+		return seg.update(func(tx *bolt.Tx) error { return seg.putBook(tx, seg.stored) })
+	})
+	if err != nil {
+		q.writeFailed(seg, err)
+		return
+	}
+	err = q.step("seal.release", func() error { return seg.shrinkReservation() })
+	if err != nil {
+		q.log.Warn("reservation not exchanged", "segment", seg.number, "error", err)
+	}
+}
+
+func (s *segment) shrinkReservation() error {
+	return s.enter(func(*bolt.DB) error {
+		if err := release(s.path); err != nil {
+			return err
+		}
+		_, err := reserve(s.path, s.size+marksSlack)
+		return err
+	})
+}
+
+// encodeReject is one reject as stored: reason, detail, input.
+func encodeReject(r queue.Reject, identity, number uint64, now time.Time) []byte {
+	payload := append([]byte(nil), reasonCode(r.Reason))
+	payload = appendBytes(payload, r.Detail)
+	payload = append(payload, r.Body...)
+	f := frame{kind: kindReject, identity: identity, number: number, stamp: stampOf(now), payload: payload}
+	return f.encode()
+}
+
+func decodeReject(f frame) (reason queue.Reason, detail string, body []byte, err error) {
+	if len(f.payload) == 0 {
+		return "", "", nil, errors.Join(errDamaged, errors.New("an empty reject"))
+	}
+	r := reader{buf: f.payload[1:]}
+	detail = string(r.bytes())
+	return reasonOf(f.payload[0]), detail, r.buf, r.err("reject")
+}
