@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,7 +100,7 @@ func findParts(body []byte) (found parts, err *Error) {
 	}
 	open := skipSpace(body, 0)
 	if body[open] != '{' {
-		return found, malformed(show(body[open:]))
+		return found, malformed(show(bytes.Trim(body, jsonSpace)))
 	}
 	for m := range members(body, open) {
 		var place *member

@@ -1,9 +1,11 @@
 package event
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -96,7 +98,7 @@ func checkObject(text []byte) *Error {
 	case !jsontext.Value(text).IsValid():
 		return syntaxError(text)
 	case text[skipSpace(text, 0)] != '{':
-		return malformed(show(text[skipSpace(text, 0):]))
+		return malformed(show(bytes.Trim(text, jsonSpace)))
 	}
 	return nil
 }
@@ -116,7 +118,7 @@ func syntaxError(text []byte, opts ...jsontext.Options) *Error {
 	if !ok {
 		return malformed(fmt.Sprint(err))
 	}
-	what := fmt.Sprint(syntactic.Err)
+	what, _, _ := strings.Cut(fmt.Sprint(syntactic.Err), " (") // without what it expected
 	switch {
 	case errors.Is(syntactic.Err, jsontext.ErrDuplicateName):
 		what = fmt.Sprintf("duplicate key %q", shorten(syntactic.JSONPointer.LastToken(), 20))

@@ -21,6 +21,14 @@ func checkTimestamp(s string) (string, bool) {
 	if offset := s[zone+1:]; len(offset) == len("0000") && offset[2] != ':' {
 		s = s[:zone+3] + ":" + s[zone+3:]
 	}
+	// The library is lax in three things: an hour of one digit, a comma before
+	// the fraction, and an offset of 24 hours or 60 minutes.
+	if s[len("2006-01-02T15")] != ':' || s[seconds] == ',' {
+		return s, false
+	}
+	if offset := s[zone+1:]; offset != "" && (len(offset) != len("00:00") || offset[:2] > "23" || offset[3:] > "59") {
+		return s, false
+	}
 	var t time.Time
 	// "t" and "z" are legal, but the library knows capitals only.
 	return s, t.UnmarshalText([]byte(strings.ToUpper(s))) == nil
