@@ -86,8 +86,9 @@ func TestNothingIsRememberedWhenToldSo(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	l := newLedger(2)
+	body := make([]byte, maxReadBytes)
 	for i := range 2 * maxNames {
-		l.book(&call{body: make([]byte, maxReadBytes)}, answer{stored: []heard{{name: fmt.Sprint(i)}}})
+		l.book(&call{body: body}, answer{stored: []heard{{name: fmt.Sprint(i)}}})
 	}
 	r := l.received()
 	if len(r.Events) != maxNames+1 || r.Events[otherNames] != maxNames {
@@ -100,8 +101,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestAMillionIDsAreCounted(t *testing.T) {
-	const n = 1_000_000
+func TestManyIDsAreCounted(t *testing.T) {
+	const n = 50_000
 	l := newLedger(0)
 	for i := range n + 5 {
 		l.book(&call{}, answer{stored: []heard{{messageID: fmt.Sprintf("%026d", i%n)}}})

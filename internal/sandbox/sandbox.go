@@ -117,7 +117,7 @@ func New(options Options) (*Server, error) {
 	if err := s.fates.set(options.Trouble, time.Now()); err != nil {
 		return nil, err
 	}
-	if _, err := trackSchema(); err != nil {
+	if _, err := trackSchemas(); err != nil {
 		return nil, err
 	}
 	s.routes()
