@@ -1,0 +1,169 @@
+package sender_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"trackd/queue"
+	"trackd/sender"
+)
+
+// wants answers as this API does: 401 to any other key.
+func wants(key string) reply {
+	return func(w http.ResponseWriter, r *http.Request, id string) int {
+		if got, _, _ := r.BasicAuth(); got != key {
+			return says(401, `{"error":"no"}`)(w, r, id)
+		}
+		return passes(w, r, id)
+	}
+}
+
+func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
+	for name, events := range map[string]int{"a full queue": 500, "one event": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var book logbook
+				q, s := newMemQueue(), newSite(t)
+				s.set(wants("right"))
+				snd := start(t, q, s, func(o *sender.Options) { o.Key = "wrong"; o.Log = book.logger() })
+				q.add(ids("e", events)...)
+				time.Sleep(3*time.Hour + 11*time.Second)
+
+				line := snd.Line()
+				if line.State != sender.Denied || !strings.Contains(line.Why, "key") || line.NextProbe.IsZero() {
+					t.Errorf("line = %+v, want denied, with what to do about the key", line)
+				}
+				if n := len(s.seen()); n > 200 {
+					t.Errorf("%d requests in three hours", n)
+				}
+				if n := book.count("delivery paused"); n != 1 {
+					t.Errorf("%d log lines say that delivery paused, want 1", n)
+				}
+				if err := snd.Reload(sender.Settings{Key: "right"}); err != nil {
+					t.Fatal(err)
+				}
+				from := time.Now()
+				time.Sleep(time.Second)
+				if took := s.firstPass(t, from).Sub(from); took > 100*time.Millisecond {
+					t.Errorf("first delivery %v after the key was mended", took)
+				}
+				if line := snd.Line(); line.State != sender.Open {
+					t.Errorf("line = %+v, want open", line)
+				}
+				if n := book.count("delivery recovered"); n != 1 {
+					t.Errorf("%d log lines say that delivery recovered, want 1", n)
+				}
+				time.Sleep(10 * time.Minute)
+				snd.end(t)
+				wantAccount(t, q, events, 0)
+			})
+		})
+	}
+}
+
+func TestAWrongAddressNeverReachesDeadLetters(t *testing.T) {
+	redirect := func(w http.ResponseWriter, r *http.Request, _ string) int {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		return 307
+	}
+	for name, c := range map[string]struct {
+		reply reply
+		why   string
+	}{
+		"401":               {says(401, ""), "key"},
+		"404":               {says(404, "<html>"), "url"},
+		"405":               {says(405, ""), "account"},
+		"redirect":          {redirect, "redirect"},
+		"a portal's 200":    {says(200, "<html>welcome</html>"), "something other"},
+		"an HTML 400":       {says(400, "<html>bad request</html>"), "something other"},
+		"a proxy's 407":     {says(407, ""), "proxy"},
+		"a plain-text 422":  {says(422, "no"), "something other"},
+		"legal reasons 451": {says(451, ""), "account"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, s := newMemQueue(), newSite(t)
+				s.set(c.reply)
+				snd := start(t, q, s, nil)
+				q.add(ids("e", 40)...)
+				time.Sleep(24 * time.Hour)
+				line := snd.Line()
+				if line.State != sender.Denied || !strings.Contains(line.Why, c.why) {
+					t.Errorf("line = %+v, want denied because of %q", line, c.why)
+				}
+				s.set(passes)
+				snd.Kick()
+				from := time.Now()
+				time.Sleep(10 * time.Minute)
+				if took := s.firstPass(t, from).Sub(from); took > time.Second {
+					t.Errorf("first delivery %v after the kick", took)
+				}
+				snd.end(t)
+				wantAccount(t, q, 40, 0)
+			})
+		})
+	}
+}
+
+func TestTwentyBuriesInARowRaiseAnAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book logbook
+		q, s := newMemQueue(), newSite(t)
+		s.set(says(400, `{"meta":{"errors":["timestamp is no time"]}}`))
+		snd := start(t, q, s, func(o *sender.Options) { o.Log = book.logger() })
+		q.add(ids("a", 19)...)
+		time.Sleep(time.Minute)
+		if alarm := snd.Line().Alarm; alarm != "" {
+			t.Errorf("alarm after 19: %q", alarm)
+		}
+		q.add(ids("b", 19)...)
+		time.Sleep(time.Minute)
+		if alarm := snd.Line().Alarm; !strings.Contains(alarm, "38") {
+			t.Errorf("alarm after 38: %q", alarm)
+		}
+		s.set(passes)
+		q.add("c")
+		time.Sleep(time.Minute)
+		if alarm := snd.Line().Alarm; alarm != "" {
+			t.Errorf("alarm after one passed: %q", alarm)
+		}
+		if got := book.count("every event is being rejected"); got != 1 {
+			t.Errorf("the alarm was logged %d times", got)
+		}
+		snd.end(t)
+		wantAccount(t, q, 1, 38)
+		o, _ := q.letter("a0")
+		want := queue.Outcome{Address: o.Address, Verb: queue.Bury, Attempts: 1, Reason: queue.Rejected, Status: 400,
+			Detail: `{"meta":{"errors":["timestamp is no time"]}}`}
+		if o != want {
+			t.Errorf("letter = %+v, want %+v", o, want)
+		}
+	})
+}
+
+func TestPauseStopsAndResumeGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		snd := start(t, q, s, nil)
+		snd.Pause()
+		snd.Pause()
+		q.add(ids("e", 10)...)
+		time.Sleep(time.Hour)
+		if n := len(s.seen()); n != 0 {
+			t.Errorf("%d requests while paused", n)
+		}
+		if line := snd.Line(); line.State != sender.Paused || line.Why == "" {
+			t.Errorf("line = %+v, want paused", line)
+		}
+		if _, _, leased, _ := q.account(); leased != 0 {
+			t.Errorf("%d events leased while paused", leased)
+		}
+		snd.Resume()
+		time.Sleep(time.Second)
+		snd.end(t)
+		wantAccount(t, q, 10, 0)
+	})
+}

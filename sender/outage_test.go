@@ -1,0 +1,188 @@
+package sender_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"trackd/sender"
+)
+
+func TestOutagesOfAnyLengthLoseNothingAndEndSoon(t *testing.T) {
+	kinds := []struct {
+		name  string
+		reply reply
+		slack time.Duration // until a probe that began before the recovery has failed
+	}{
+		{"refused", nil, 0},
+		{"503", says(503, `{}`), 0},
+		{"hanging", hangs, 10 * time.Second},
+	}
+	lengths := []time.Duration{time.Second, 10 * time.Minute, 72 * time.Hour}
+	for _, kind := range kinds {
+		for _, length := range lengths {
+			t.Run(fmt.Sprintf("%s for %v", kind.name, length), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { outage(t, kind.reply, length, kind.slack) })
+			})
+		}
+	}
+}
+
+// outage has 200 events in the queue when the site fails and one more a minute
+// meanwhile.
+func outage(t *testing.T, trouble reply, length, slack time.Duration) {
+	const retryMax = 5 * time.Minute
+	q, s := newMemQueue(), newSite(t)
+	snd := start(t, q, s, nil)
+	q.add("before")
+	time.Sleep(time.Second)
+
+	s.set(trouble)
+	down := time.Now()
+	taken := 1
+	add := func(n int) { q.add(ids(fmt.Sprintf("%d-", taken), n)...); taken += n }
+	add(200)
+	for time.Since(down) < length-time.Minute {
+		time.Sleep(time.Minute)
+		add(1)
+	}
+	time.Sleep(length - time.Since(down))
+	up := time.Now()
+	s.set(passes)
+	time.Sleep(3 * retryMax)
+
+	first := s.firstPass(t, up).Sub(up)
+	if first > min(retryMax, 3*length+3*time.Second)+slack {
+		t.Errorf("first delivery %v after the recovery", first)
+	}
+	worst := busiestHour(s, down, up)
+	if worst > 120 {
+		t.Errorf("%d requests within one hour of outage", worst)
+	}
+	snd.end(t)
+	wantAccount(t, q, taken, 0)
+	t.Logf("busiest hour %d requests, first delivery after %v", worst, first.Round(time.Millisecond))
+}
+
+func busiestHour(s *site, down, up time.Time) (worst int) {
+	for from := down; from.Before(up); from = from.Add(time.Hour) {
+		to := from.Add(time.Hour)
+		if to.After(up) {
+			to = up
+		}
+		worst = max(worst, s.within(from, to))
+	}
+	return worst
+}
+
+func TestAfterAnOutageThePaceRampsUpWithinSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		snd := start(t, q, s, nil)
+		s.set(says(500, ""))
+		q.add(ids("e", 2500)...)
+		time.Sleep(10 * time.Minute)
+		s.set(passes)
+		from := s.firstPassWait(t, 5*time.Minute)
+		time.Sleep(20 * time.Second)
+
+		if n := s.within(from, from.Add(time.Second)); n > 60 {
+			t.Errorf("%d requests in the first second: a stampede", n)
+		}
+		if n := s.within(from.Add(6*time.Second), from.Add(7*time.Second)); n < 225 {
+			t.Errorf("%d requests in the seventh second, want about 250", n)
+		}
+		time.Sleep(10 * time.Minute)
+		snd.end(t)
+		wantAccount(t, q, 2500, 0)
+	})
+}
+
+// firstPassWait waits for the next event to pass and returns when it did.
+func (s *site) firstPassWait(t testing.TB, limit time.Duration) time.Time {
+	t.Helper()
+	from := time.Now()
+	for time.Since(from) < limit {
+		time.Sleep(10 * time.Millisecond)
+		if hits := s.seen(); len(hits) > 0 && hits[len(hits)-1].status == 200 && !hits[len(hits)-1].at.Before(from) {
+			return s.firstPass(t, from)
+		}
+	}
+	t.Fatalf("nothing passed within %v", limit)
+	return time.Time{}
+}
+
+func TestAnOutageWithOneEventInTheQueueEndsForItToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		snd := start(t, q, s, nil)
+		s.set(nil)
+		q.add("lone")
+		time.Sleep(72 * time.Hour)
+		if got := snd.Line().State; got != sender.Probing {
+			t.Errorf("line is %s, want probing", got)
+		}
+		if n := len(s.seen()); n > 72*36 {
+			t.Errorf("%d requests in 72 hours for one event", n)
+		}
+		s.set(passes)
+		snd.Kick()
+		time.Sleep(time.Second)
+		snd.end(t)
+		wantAccount(t, q, 1, 0)
+	})
+}
+
+func TestHalfDeadDestinationsKeepFlowing(t *testing.T) {
+	var n atomic.Int64
+	third := func(odd reply) reply {
+		return func(w http.ResponseWriter, r *http.Request, id string) int {
+			if n.Add(1)%10 < 3 {
+				return odd(w, r, id)
+			}
+			return passes(w, r, id)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		reply  reply
+		events int
+		within time.Duration
+	}{
+		{"30 % errors", third(says(500, "")), 2000, 2 * time.Minute},
+		{"30 % resets", third(resets), 2000, 2 * time.Minute},
+		{"9 s latency", late(9*time.Second, passes), 160, 2 * time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, s := newMemQueue(), newSite(t)
+				snd := start(t, q, s, nil)
+				s.set(c.reply)
+				q.add(ids("e", c.events)...)
+				time.Sleep(c.within)
+				snd.end(t)
+				wantAccount(t, q, c.events, 0)
+			})
+		})
+	}
+}
+
+func TestDeadKeptAliveConnectionsAreNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		snd := start(t, q, s, nil)
+		s.set(late(100*time.Millisecond, passes)) // so that there are many connections
+		q.add(ids("a", 16)...)
+		time.Sleep(10 * time.Second)
+		s.cutIdle()
+		q.add(ids("b", 16)...)
+		time.Sleep(250 * time.Millisecond)
+		if line := snd.Line(); line.Delivered != 32 || line.Failures != 0 {
+			t.Errorf("line = %+v, want 32 delivered and no failure", line)
+		}
+		snd.end(t)
+	})
+}

@@ -1,0 +1,340 @@
+package sender
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"trackd/queue"
+)
+
+// scheduler is one Run of a Sender. Its plain fields are owned by the goroutine
+// in loop; the channels lead to its crew.
+type scheduler struct {
+	*Sender
+
+	wants   chan int  // to the leaser, capacity 1
+	loans   chan loan // from the leaser, capacity 1
+	jobs    chan job  // to the workers, capacity workers
+	reports chan report
+	batches chan []queue.Outcome // to the settler
+
+	held     []queue.Delivery // leased, not tried yet
+	spare    *spare
+	inFlight int
+	asked    bool // the leaser is at work
+	askedAt  time.Time
+	outcomes []queue.Outcome // for the settler, when it is free
+	stopping bool
+	err      error // why, if not by the context
+
+	begin time.Time // of Run, with both clocks
+}
+
+// spare is an event that failed when the line closed, or as the last probe. It
+// is kept at hand instead of being parked in the queue, so that a kick finds
+// something to send even if all there is was tried a moment ago.
+type spare struct {
+	delivery queue.Delivery
+	due      time.Time // when it would be tried again without a kick
+}
+
+const (
+	chunk       = 64   // leased at once at most while the line is open
+	candidates  = 4    // leased to choose a probe from
+	maxOutcomes = 1024 // unsettled; with more nothing new is sent
+
+	// patience is how long a fresh candidate may take to come before the spare is
+	// the probe.
+	patience = 20 * time.Millisecond
+)
+
+func newScheduler(s *Sender) *scheduler {
+	return &scheduler{
+		Sender:  s,
+		wants:   make(chan int, 1),
+		loans:   make(chan loan, 1),
+		jobs:    make(chan job, s.workers),
+		reports: make(chan report, s.workers),
+		batches: make(chan []queue.Outcome),
+		begin:   time.Now(),
+	}
+}
+
+// run starts the crew, schedules until everything is settled, and sees the crew
+// off.
+func (s *scheduler) run(ctx context.Context) error {
+	base := context.WithoutCancel(ctx)
+	leasing, stopLeasing := context.WithCancel(base)
+	sending, cut := context.WithCancel(base)
+	settling, giveUp := context.WithCancel(base)
+	defer stopLeasing()
+	defer cut()
+	defer giveUp()
+
+	var crew sync.WaitGroup
+	crew.Go(func() { s.leaser(leasing) })
+	crew.Go(func() { s.settler(settling) })
+	for range s.workers {
+		crew.Go(func() { s.worker(sending) })
+	}
+
+	s.loop(ctx.Done())
+	stopLeasing()
+	defer time.AfterFunc(s.grace*3/4, cut).Stop()
+	defer time.AfterFunc(s.grace, giveUp).Stop()
+	s.loop(nil)
+
+	close(s.wants)
+	close(s.jobs)
+	close(s.batches)
+	crew.Wait()
+	s.client.hangUp()
+	return s.err
+}
+
+// loop does what is due, then waits for the next thing to happen. It returns
+// when it has to begin to stop, and, called again, when nothing is left to do.
+func (s *scheduler) loop(stop <-chan struct{}) {
+	if stop == nil {
+		s.stopping = true
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait := s.step(time.Now())
+		if s.stopping && (stop != nil || s.idle()) {
+			return
+		}
+		var due <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			due = timer.C
+		}
+		select {
+		case <-stop:
+			return
+		case <-s.wake:
+		case <-due:
+		case r := <-s.reports:
+			s.reported(r)
+		case l := <-s.loans:
+			s.loaned(l)
+		case s.settlerIfAny() <- s.outcomes:
+			s.outcomes = nil
+		}
+	}
+}
+
+func (s *scheduler) idle() bool {
+	return s.inFlight == 0 && !s.asked && len(s.outcomes) == 0
+}
+
+// settlerIfAny is where outcomes go, or nil, which never takes any, when there
+// are none.
+func (s *scheduler) settlerIfAny() chan<- []queue.Outcome {
+	if len(s.outcomes) == 0 {
+		return nil
+	}
+	return s.batches
+}
+
+// step does all that can be done now and returns how long until there may be
+// more; 0 means until something happens.
+func (s *scheduler) step(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopping:
+		s.giveBack()
+		s.parkSpare(now)
+		return 0
+	case s.line.paused:
+		s.giveBack()
+		return 0
+	case s.line.gate.state == Open:
+		s.parkSpare(now)
+		return s.flow(now)
+	default:
+		return s.probe(now)
+	}
+}
+
+// flow sends what the pace allows.
+func (s *scheduler) flow(now time.Time) time.Duration {
+	if len(s.held) < s.workers {
+		s.ask(now, s.appetite())
+	}
+	for len(s.held) > 0 && s.inFlight < s.workers && len(s.outcomes) < maxOutcomes {
+		if wait := s.line.pace.take(now); wait > 0 {
+			return wait
+		}
+		s.launch(s.held[0])
+		s.held = s.held[1:]
+	}
+	return 0
+}
+
+// appetite is how many to lease at once: what goes out within a second, since
+// what is held here waits behind nothing, while due retries wait in the queue.
+func (s *scheduler) appetite() int {
+	return min(max(int(s.line.pace.rate), 1), max(chunk, 4*s.workers))
+}
+
+// probe sends one event if a probe is due, preferably one that has not been
+// tried since the line closed.
+func (s *scheduler) probe(now time.Time) time.Duration {
+	gate := &s.line.gate
+	if gate.out {
+		s.giveBack()
+		return 0
+	}
+	if wait := max(gate.next.Sub(now), s.line.pace.quiet.Sub(now)); wait > 0 {
+		s.giveBack()
+		return wait
+	}
+	if len(s.held) > 0 {
+		i := gate.pick(s.held)
+		s.launch(s.held[i])
+		s.held = slices.Delete(s.held, i, i+1)
+		s.giveBack()
+		gate.launch()
+		return 0
+	}
+	s.ask(now, candidates)
+	return s.probeSpare(now)
+}
+
+// probeSpare sends the spare if it is due and nothing fresh comes.
+func (s *scheduler) probeSpare(now time.Time) time.Duration {
+	if s.spare == nil {
+		return 0
+	}
+	due := s.askedAt.Add(patience)
+	if !s.line.gate.urged && s.spare.due.After(due) {
+		due = s.spare.due
+	}
+	if wait := due.Sub(now); wait > 0 {
+		return wait
+	}
+	d := s.spare.delivery
+	s.spare = nil
+	if s.expire(now, d) {
+		return s.probeSpare(now)
+	}
+	s.launch(d)
+	s.line.gate.launch()
+	return 0
+}
+
+// launch hands d to a worker; there is always a free one.
+func (s *scheduler) launch(d queue.Delivery) {
+	s.inFlight++
+	s.jobs <- job{delivery: d, epoch: s.line.gate.epoch}
+}
+
+// ask has the leaser lease, unless it is at it.
+func (s *scheduler) ask(now time.Time, max int) {
+	if !s.asked {
+		s.asked, s.askedAt = true, now
+		s.wants <- max
+	}
+}
+
+// loaned takes in what was leased.
+func (s *scheduler) loaned(l loan) {
+	s.asked = false
+	now := time.Now()
+	for _, d := range l.deliveries {
+		if !s.expire(now, d) {
+			s.held = append(s.held, d)
+		}
+	}
+	if l.err != nil && !s.stopping {
+		s.stopping, s.err = true, fmt.Errorf("lease events: %w", l.err)
+	}
+}
+
+// reported takes in r and whatever other reports are there by now.
+func (s *scheduler) reported(r report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for {
+		s.conclude(now, r)
+		select {
+		case r = <-s.reports:
+		default:
+			return
+		}
+	}
+}
+
+// conclude learns from one report and settles its event, or keeps it as the
+// spare.
+func (s *scheduler) conclude(now time.Time, r report) {
+	s.inFlight--
+	before := s.line.gate.state
+	o := s.line.learn(now, r)
+	s.metrics.settled(o, r.delivery.Taken, now)
+	after := s.line.gate.state
+	if before == Open && after != Open {
+		s.client.hangUp()
+	}
+	if o.Verb != queue.Retry || after == Open || s.stopping {
+		s.outcomes = append(s.outcomes, o)
+		return
+	}
+	s.parkSpare(now)
+	d := r.delivery
+	d.Attempts, d.Strikes, d.Passes = o.Attempts, o.Strikes, o.Passes
+	s.spare = &spare{delivery: d, due: now.Add(o.Delay)}
+}
+
+// parkSpare gives the spare to the queue to wait there.
+func (s *scheduler) parkSpare(now time.Time) {
+	if s.spare == nil {
+		return
+	}
+	d := s.spare.delivery
+	s.outcomes = append(s.outcomes, queue.Outcome{
+		Address: d.Address, Verb: queue.Retry, Delay: max(s.spare.due.Sub(now), 0),
+		Attempts: d.Attempts, Strikes: d.Strikes, Passes: d.Passes,
+	})
+	s.spare = nil
+}
+
+// giveBack returns to the queue what was leased and not tried.
+func (s *scheduler) giveBack() {
+	for _, d := range s.held {
+		s.outcomes = append(s.outcomes, queue.Outcome{Address: d.Address, Verb: queue.Return})
+	}
+	s.held = nil
+}
+
+// expire buries d if it is too old to be sent, and reports whether it was.
+func (s *scheduler) expire(now time.Time, d queue.Delivery) bool {
+	if s.maxAge == 0 {
+		return false
+	}
+	carried := s.begin.Round(0).Add(now.Sub(s.begin))
+	if age(d.Taken.Round(0), now.Round(0), carried) <= s.maxAge {
+		return false
+	}
+	o := queue.Outcome{
+		Address: d.Address, Verb: queue.Bury, Attempts: d.Attempts,
+		Reason: queue.Expired, Detail: fmt.Sprintf("older than max_age, %v, before it could be sent", s.maxAge),
+	}
+	s.metrics.settled(o, d.Taken, now)
+	s.outcomes = append(s.outcomes, o)
+	return true
+}
+
+// age is how old an event is for certain. It asks two clocks, the wall's, and
+// the wall's of when we began carried on by the monotonic one. Where the wall
+// clock jumped they differ, and the smaller age counts.
+func age(taken, wall, carried time.Time) time.Duration {
+	return max(min(wall.Sub(taken), carried.Sub(taken)), 0)
+}

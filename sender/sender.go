@@ -1,0 +1,152 @@
+// Package sender is the back door of trackd: it leases events from the queue,
+// paces them, POSTs one per request, judges each answer and settles it.
+//
+//	         Lease              jobs              POST
+//	queue ─────────▶ leaser ─▶ scheduler ─▶ workers ─────▶ destination
+//	  ▲                         │  ▲    reports  │
+//	  └──Settle── settler ◀─────┘  └─────────────┘
+//	                    outcomes
+//
+// One goroutine, the scheduler, decides everything: what goes out and when,
+// what an answer means for its event and what it means for the line, which is
+// the way to the destination as a whole. Its decisions are pure and live apart
+// from the goroutines.
+//
+// Guarantees: every event leased is settled or returned. Only an answer about
+// the event itself buries it, never an outage, a wrong key or a wrong address.
+// Trouble of the line slows or stops the line, trouble of one event only that
+// event. Nothing is ever given up for lack of time, unless MaxAge says so.
+//
+// Not its job: order, deduplication, keeping anything over a restart.
+//
+// Reading order: sender.go (the verbs), judge.go and trouble.go (what an answer
+// means), line.go (what follows from it) with gate.go, pace.go, blame.go and
+// delays.go, then scheduler.go and crew.go (the goroutines), attempt.go and
+// transport.go (one request).
+package sender
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"trackd/queue"
+)
+
+// Queue is the part of queue.Queue that delivery needs.
+type Queue interface {
+	Lease(ctx context.Context, max int) ([]queue.Delivery, error)
+	Settle(ctx context.Context, outcomes ...queue.Outcome) error
+}
+
+// Sender delivers what a queue holds. All methods are safe for concurrent use.
+type Sender struct {
+	queue   Queue
+	client  *client
+	workers int
+	maxAge  time.Duration
+	grace   time.Duration // ShutdownTimeout
+	log     *slog.Logger
+	metrics *metrics
+
+	wake chan struct{} // capacity 1: something changed under mu
+
+	mu   sync.Mutex // guards line: the scheduler's, lent to the verbs below
+	line *line
+}
+
+// New makes a Sender from o without starting anything. The error names every
+// problem with o.
+func New(o Options) (*Sender, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("sender options: %w", err)
+	}
+	client, err := newClient(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sender{
+		queue:   o.Queue,
+		client:  client,
+		workers: o.Workers,
+		maxAge:  o.MaxAge,
+		grace:   o.ShutdownTimeout,
+		log:     o.Log,
+		wake:    make(chan struct{}, 1),
+		line:    newLine(o, time.Now()),
+	}
+	s.metrics = newMetrics(o.Registerer, func() float64 { return s.Line().Rate })
+	s.line.onState = s.metrics.state
+	s.metrics.state(Open)
+	return s, nil
+}
+
+// Run delivers until ctx ends or the queue closes, and returns when all its
+// goroutines are gone. It may be called once.
+//
+// When ctx ends it leases nothing more and returns to the queue what it has not
+// tried. Requests in flight get three quarters of ShutdownTimeout to end by
+// themselves and are then cut off and returned too; the rest of the time is for
+// settling. The error is nil after that. It wraps queue.ErrClosed if the queue
+// closed first, and else says why leasing failed.
+func (s *Sender) Run(ctx context.Context) error {
+	return newScheduler(s).run(ctx)
+}
+
+// Pause stops sending until Resume. Requests in flight end by themselves.
+func (s *Sender) Pause() {
+	s.change(func(now time.Time) { s.line.pause(now, true) })
+}
+
+// Resume undoes Pause, and sends a probe at once if the line is not open.
+func (s *Sender) Resume() {
+	s.change(func(now time.Time) {
+		s.line.pause(now, false)
+		s.line.gate.kick(now)
+	})
+}
+
+// Kick sends a probe at once if the line is not open: something outside may
+// have been mended. It does not shorten a wait that the destination asked for
+// with Retry-After, nor undo Pause.
+func (s *Sender) Kick() {
+	s.change(func(now time.Time) { s.line.gate.kick(now) })
+}
+
+// Reload takes new settings over without losing anything in flight. A changed
+// key is tried at once. The error names every problem with set; then nothing
+// has changed.
+func (s *Sender) Reload(set Settings) error {
+	set = set.withDefaults()
+	if err := set.validate(); err != nil {
+		return fmt.Errorf("reload sender settings: %w", err)
+	}
+	s.change(func(now time.Time) {
+		s.line.pace.reset(now, set.Rate, set.Burst)
+		if s.client.useKey(set.Key) {
+			s.line.gate.renew(now)
+		}
+	})
+	return nil
+}
+
+// Line returns the state of the way to the destination.
+func (s *Sender) Line() Line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.line.report(time.Now())
+}
+
+// change applies f under the lock and has the scheduler look again.
+func (s *Sender) change(f func(now time.Time)) {
+	s.mu.Lock()
+	f(time.Now())
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is about to look anyway
+	}
+}

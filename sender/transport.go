@@ -1,0 +1,124 @@
+package sender
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// client makes the requests.
+type client struct {
+	target    *url.URL
+	transport http.RoundTripper
+	timeout   time.Duration
+	agent     string
+	creds     atomic.Pointer[credentials]
+}
+
+// credentials is a key and what is made from it. It is never changed.
+type credentials struct {
+	key    string
+	token  string // as it stands in the Authorization header
+	header http.Header
+}
+
+func newClient(o Options) (*client, error) {
+	target, err := url.Parse(strings.TrimRight(o.URL, "/") + "/track")
+	if err != nil {
+		return nil, errors.New("url does not parse")
+	}
+	c := &client{target: target, transport: o.Transport, timeout: o.Timeout, agent: "trackd/" + o.Version}
+	if c.transport == nil {
+		if c.transport, err = newTransport(o); err != nil {
+			return nil, err
+		}
+	}
+	c.useKey(o.Key)
+	return c, nil
+}
+
+// newTransport keeps one connection per worker alive. It is used without
+// http.Client: RoundTrip follows no redirects.
+func newTransport(o Options) (*http.Transport, error) {
+	tlsConfig, err := trust(o.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: o.Timeout,
+		ForceAttemptHTTP2:   true,
+		// A pinged HTTP/2 connection that is dead is found out; without, all
+		// requests would go on timing out on it.
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		MaxIdleConns:        o.Workers,
+		MaxIdleConnsPerHost: o.Workers,
+		IdleConnTimeout:     90 * time.Second,
+	}, nil
+}
+
+// trust returns a TLS configuration that trusts the authorities in file beside
+// the system's.
+func trust(file string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if file == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read ca_file: %w", err)
+	}
+	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+		config.RootCAs = x509.NewCertPool()
+	}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca_file %s: no PEM certificate in it", file)
+	}
+	return config, nil
+}
+
+// useKey makes requests from now on carry key and reports whether that is a
+// change.
+func (c *client) useKey(key string) (changed bool) {
+	if old := c.creds.Load(); old != nil && old.key == key {
+		return false
+	}
+	token := base64.StdEncoding.EncodeToString([]byte(key + ":"))
+	c.creds.Store(&credentials{key: key, token: token, header: http.Header{
+		"Authorization": {"Basic " + token},
+		"Content-Type":  {"application/json"},
+		"User-Agent":    {c.agent},
+		// Without it a bad event is answered 200 and dropped.
+		"X-Strict-Mode": {"1"},
+		// Empty, so never sent: tells net/http that a request may be repeated
+		// on another connection when a kept-alive one turns out to be dead.
+		// The messageId makes a repetition harmless.
+		"Idempotency-Key": {},
+	}})
+	return true
+}
+
+// redact takes the key out of a text of foreign origin.
+func (c *credentials) redact(text string) string {
+	text = strings.ReplaceAll(text, c.token, "[redacted]")
+	return strings.ReplaceAll(text, c.key, "[redacted]")
+}
+
+// hangUp closes idle connections: after trouble the next request looks the
+// name up and dials anew.
+func (c *client) hangUp() {
+	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
