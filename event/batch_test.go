@@ -141,6 +141,7 @@ func TestABadEnvelopeIsRefusedWhole(t *testing.T) {
 		{"no batch", `{"context":{}}`, Invalid, []string{"batch: found nothing" + wantArray}},
 		{"batch null", `{"batch":null}`, Invalid, []string{"batch: found null" + wantArray}},
 		{"batch an object", `{"batch":{"0":1}}`, Invalid, []string{"batch: found an object" + wantArray}},
+		{"batch invalid UTF-8", "{\"batch\":\"\xff\"}", Invalid, []string{"batch: found \"\ufffd\"" + wantArray}},
 		{"a single event", crash, Invalid, []string{"batch: found nothing" + wantArray}},
 		{"context a string", `{"batch":[],"context":"x"}`, Invalid, []string{`context: found "x", allowed an object`}},
 		{"integrations an array", `{"batch":[],"integrations":[]}`, Invalid, []string{`integrations: found an array, allowed an object`}},

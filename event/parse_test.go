@@ -96,10 +96,21 @@ func TestMintedIDIsAULIDOfTheTimeAndNeverTheSame(t *testing.T) {
 }
 
 func TestAnImpossibleClockStillMints(t *testing.T) {
-	for _, now := range []time.Time{{}, time.Unix(-1, 0), time.Unix(1<<40, 0)} {
-		ev, err := Parser{}.Parse([]byte(`{"event":"Application Crashed","userId":"p","timestamp":"2024-01-15T10:30:00Z"}`), now)
-		if err != nil || len(ev.ID) != ulid.EncodedSize {
-			t.Errorf("at %v: got %q, %v, want a ULID", now, ev.ID, err)
+	const stamped = `{"event":"Application Crashed","userId":"p","timestamp":"2024-01-15T10:30:00Z"}`
+	for _, test := range []struct {
+		now  time.Time
+		want uint64
+	}{
+		{time.Time{}, 0},
+		{time.Unix(-1, 0), 0},
+		{time.Unix(1<<40, 0), ulid.MaxTime()},
+	} {
+		ev, err := Parser{}.Parse([]byte(stamped), test.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := ulid.ParseStrict(ev.ID); err != nil || id.Time() != test.want {
+			t.Errorf("at %v: got %s, %v, want a ULID of %d", test.now, ev.ID, err, test.want)
 		}
 	}
 }

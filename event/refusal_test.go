@@ -128,8 +128,8 @@ func excludedCases() []refuseCase {
 		near("white space around", `" Application Opened\n"`, "Application Opened"),
 		near("snake case", `"application_crashed"`, "Application Crashed"),
 		near("no space", `"ApplicationUpdated"`, "Application Updated"),
-		{"a long name is shortened", `{"event":"` + strings.Repeat("ä", 500) + `","userId":"p"}`, NotLifecycle, []string{
-			`event: found "` + strings.Repeat("ä", 30) + `…, allowed ` + wantSeven}},
+		{"a long name is shortened", `{"event":"x` + strings.Repeat("ä", 500) + `","userId":"p"}`, NotLifecycle, []string{
+			`event: found "x` + strings.Repeat("ä", 29) + `…, allowed ` + wantSeven}},
 		{"another name with other problems", `{"event":"Order Paid","context":1}`, NotLifecycle, []string{
 			`event: found "Order Paid", allowed ` + wantSeven, wantSomeone, "context: found 1, allowed an object"}},
 		{"another call is told just that", `{"type":"identify","userId":7,"traits":{},"context":1}`, NotLifecycle, []string{
