@@ -23,19 +23,46 @@ func Compare(t testing.TB, h Harness, seed uint64, steps int) {
 			t.Logf("reproduce with seed %d and %d steps", seed, steps)
 		}
 	})
-	compare(t, h, rand.New(rand.NewPCG(seed, 0)), steps)
-}
-
-// dice decides what happens next: [rand.Rand], or a fuzzer's input.
-type dice interface{ IntN(n int) int }
-
-func compare(t testing.TB, h Harness, dice dice, steps int) {
-	t.Helper()
-	w := &walk{rig: h.rig(t), dice: dice, ledger: NewLedger()}
-	for w.step = range steps {
+	w := h.walk(t, rand.New(rand.NewPCG(seed, 0)))
+	for range steps {
 		w.walk()
 	}
 	w.check("at the end")
+}
+
+// CompareBytes is Compare with a fuzzer's input as the dice: it ends with the
+// input.
+func CompareBytes(t testing.TB, h Harness, input []byte) {
+	t.Helper()
+	rest := thrown(input)
+	w := h.walk(t, &rest)
+	for len(rest) > 0 {
+		w.walk()
+	}
+	w.check("at the end")
+}
+
+// dice decides what happens next.
+type dice interface{ IntN(n int) int }
+
+// thrown is a row of dice already thrown; once used up it gives zeros.
+type thrown []byte
+
+// IntN uses one byte up, or two where one cannot reach all numbers below n.
+func (d *thrown) IntN(n int) int {
+	number := 0
+	for reach := 1; reach < n; reach <<= 8 {
+		if len(*d) == 0 {
+			return 0
+		}
+		number = number<<8 | int((*d)[0])
+		*d = (*d)[1:]
+	}
+	return number % n
+}
+
+func (h Harness) walk(t testing.TB, dice dice) *walk {
+	return &walk{rig: h.rig(t), dice: dice, ledger: NewLedger()}
 }
 
 // walk is one run of Compare.
@@ -45,11 +72,12 @@ type walk struct {
 	ledger *Ledger
 	held   []queue.Delivery
 	number int // of the last event made
-	step   int
+	step   int // which call this is
 }
 
 // walk makes one call, the frequent ones most often.
 func (w *walk) walk() {
+	w.step++
 	switch w.dice.IntN(16) {
 	case 0, 1, 2, 3:
 		w.take()

@@ -15,7 +15,7 @@
 // handle the sentences are written with), then the sentences: taking.go,
 // leasing.go, settling.go, burying.go, judging.go (replay and discard),
 // restarting.go, bounding.go, storming.go; then ledger.go and compare.go;
-// memory*.go; faulty.go.
+// measuring.go; memory*.go; faulty.go.
 package queuetest
 
 import (
