@@ -19,7 +19,7 @@ type Parser struct {
 //   - "type" is "track"; absent, null and "" are filled in.
 //   - "messageId" is the app's, or a new ULID of the time now.
 //   - "timestamp" is the app's, RFC 3339 with an offset, or now in UTC with
-//     milliseconds.
+//     milliseconds. An offset without its colon gets one.
 //   - "userId", "anonymousId", "messageId": a number becomes the string of its
 //     digits as written. Of userId and anonymousId there is at least one; null
 //     and "" are removed.
@@ -31,6 +31,7 @@ type Parser struct {
 //   - What is filled in takes the place of its null or ""; absent members are
 //     added at the end in the order type, messageId, timestamp.
 //
+// A messageId has at most [MaxIDBytes], an event at most 512 levels of nesting.
 // Everything else, the order of keys and the white space within values
 // included, passes byte for byte. Parsing a Body again yields the same Event.
 //

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -29,4 +30,19 @@ func BenchmarkParse(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+func BenchmarkParseBatch(b *testing.B) {
+	const items = 100
+	body := []byte(`{"context":{"library":{"name":"an-sdk","version":"1.2.3"}},"batch":[` +
+		strings.Repeat(typical+",", items-1) + typical + `]}`)
+	now := time.Now()
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if got, err := (Parser{}).ParseBatch(body, now); err != nil || len(got) != items {
+			b.Fatal(len(got), err)
+		}
+	}
+	b.ReportMetric(items*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
