@@ -49,6 +49,18 @@ func TestReceivedCountsWhatArrived(t *testing.T) {
 	}
 }
 
+func TestWhatIsHandedOutIsTheCallers(t *testing.T) {
+	s, c := serve(t, Options{})
+	c.post("/v1/track", event("m1"))
+	r := s.Received()
+	r.Statuses[200], r.Broken[Cut], r.Events["Application Opened"] = 7, 7, 7
+	s.IDs()["m1"] = 7
+	r = s.Received()
+	if r.Statuses[200] != 1 || r.Broken[Cut] != 0 || r.Events["Application Opened"] != 1 || s.IDs()["m1"] != 1 {
+		t.Errorf("a caller's change shows: %+v, ids %v", r, s.IDs())
+	}
+}
+
 func TestRecentTellsTheLatestCallsFirst(t *testing.T) {
 	s, c := serve(t, Options{Remember: 3, Trouble: Trouble{{Preset: "down", Match: Match{MessageID: "m4"}}}})
 	for _, body := range []string{event("m1"), event("m2"), `{"type":"track"}`, event("m4"), "\xff"} {

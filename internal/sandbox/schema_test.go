@@ -126,6 +126,8 @@ func TestProblemsAreToldInOneSentenceEach(t *testing.T) {
 			[]string{`the body must be one JSON value: duplicate object member name at byte 16`}},
 		{"a duplicate key deep down", track(`"context":{"a":{"b":1,"b":2}},`),
 			[]string{`the body must be one JSON value: duplicate object member name at byte 23`}},
+		{"nested too deep", track(`"context":{"a":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `},`),
+			[]string{`the body must be one JSON value: exceeded max depth at byte 10014`}},
 		{"invalid UTF-8", track("\"x\":\"\xff\","),
 			[]string{`the body must be one JSON value: invalid UTF-8 at byte 6`}},
 		{"cut short", `{"type":"track"`, []string{"the body must be one JSON value: unexpected EOF at byte 15"}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,6 +110,34 @@ func TestRetryAfterComesInBothForms(t *testing.T) {
 	got, _ = one(t, Trouble{{Preset: "throttled"}})
 	if none := got.header.Values("Retry-After"); none != nil {
 		t.Errorf("throttled: got Retry-After %q, want none", none)
+	}
+}
+
+func TestResetIsSeenThroughTLS(t *testing.T) {
+	tests := []struct {
+		name  string
+		http2 bool
+		want  string
+	}{
+		{"HTTP/1.1", false, syscall.ECONNRESET.Error()},
+		{"HTTP/2 has no connection to reset, only a stream", true, "INTERNAL_ERROR"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := New(Options{Trouble: Trouble{{Preset: "reset"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewUnstartedServer(s)
+			server.EnableHTTP2 = tt.http2
+			server.StartTLS()
+			defer server.Close()
+			c := &client{t: t, base: server.URL, http: server.Client()}
+			got := c.post("/v1/track", event("m1"))
+			if got.err == nil || !strings.Contains(got.err.Error(), tt.want) {
+				t.Errorf("got %d, error %v, want an error that says %q", got.status, got.err, tt.want)
+			}
+		})
 	}
 }
 
