@@ -50,7 +50,7 @@ type Options struct {
 	Dir          string // required; made if missing, mode 0700
 	MaxBytes     int64  // bound on the directory, reservations included; default 10 GiB, at least 512 MiB
 	MinFreeBytes int64  // left free on the medium; default 256 MiB, negative: none
-	RejectBytes  int64  // bound on the input kept of rejects; default 256 MiB
+	RejectBytes  int64  // bound on the input kept of rejects; default 256 MiB, negative: none is kept
 
 	// Parse judges rejects anew when they are replayed; default: the seven
 	// lifecycle events.
@@ -103,9 +103,6 @@ func (o Options) validate() error {
 	}
 	if least := 16 * o.segmentBytes; o.MaxBytes < least {
 		errs = append(errs, fmt.Errorf("max bytes %d: want at least %d, room for the line to roll", o.MaxBytes, least))
-	}
-	if o.RejectBytes < 0 {
-		errs = append(errs, fmt.Errorf("reject bytes %d: want 0 or more", o.RejectBytes))
 	}
 	return errors.Join(errs...)
 }

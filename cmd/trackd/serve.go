@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/term"
+
+	"trackd/config"
+	"trackd/queue/boltqueue"
+)
+
+type serveCmd struct{}
+
+// Run runs the daemon until the context ends.
+func (serveCmd) Run(w *world) error {
+	cfg, err := w.config(false)
+	if err != nil {
+		return err
+	}
+	log := newLogger(w.stderr, cfg.Log)
+	d, err := newTrackd(cfg, log)
+	if err != nil {
+		return startFault(err)
+	}
+	log.Info("trackd is ready", "version", version, "queue", cfg.Queue.Dir, "upstream", cfg.BaseURL(),
+		"socket", cfg.Ingest.Socket, "http", cfg.Ingest.HTTP, "admin", cfg.Admin.HTTP)
+	notify(log, daemon.SdNotifyReady)
+	defer notify(log, daemon.SdNotifyStopping)
+	return d.Run(w.ctx)
+}
+
+// startFault gives the errors of a start their hints.
+func startFault(err error) error {
+	f := &fault{code: exitFailure, err: fmt.Errorf("start: %w", err)}
+	switch {
+	case errors.Is(err, boltqueue.ErrLocked):
+		f.hint = "one daemon per queue: set queue.dir (TRACKD_QUEUE_DIR) to give this one its own"
+	case errors.Is(err, os.ErrPermission):
+		f.hint = "run as the user the directories belong to, or set queue.dir, ingest.socket and admin.socket elsewhere"
+	}
+	return f
+}
+
+// notify tells systemd, if that started us.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd not notified", "error", err)
+	}
+}
+
+// newLogger writes text to a terminal and JSON elsewhere, unless told.
+func newLogger(out io.Writer, c config.Log) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "text" || c.Format == "auto" && isTerminal(out) {
+		return slog.New(slog.NewTextHandler(out, opts))
+	}
+	return slog.New(slog.NewJSONHandler(out, opts))
+}
+
+// isTerminal reports whether somebody watches w.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/sync/errgroup"
+
+	"trackd/admin"
+	"trackd/config"
+	"trackd/event"
+	"trackd/ingest"
+	"trackd/internal/listen"
+	"trackd/queue/boltqueue"
+	"trackd/sender"
+)
+
+// trackd is the daemon, wired.
+//
+//	app ── unix NDJSON ─▶
+//	app ── http ────────▶  ingest ──Append──▶  queue  ──Lease──▶  sender ── POST ──▶ /v1/track
+//	SDK ── /v1/batch ───▶                    (boltqueue) ◀─Settle─┘
+//	                                            ▲
+//	operator ───────────▶  admin ──Stats────────┘
+type trackd struct {
+	log    *slog.Logger
+	doors  ingest.Doors
+	ingest *ingest.Server
+	sender *sender.Sender
+	admin  *admin.Server
+	pages  []net.Listener // of admin
+
+	cleanup []cleanup // what was opened, last first
+}
+
+// cleanup undoes one step of the start.
+type cleanup struct {
+	name string
+	stop func() error
+}
+
+// newTrackd opens everything the daemon needs: when it returns, events can be
+// accepted durably. On an error everything is closed again.
+func newTrackd(cfg config.Config, log *slog.Logger) (d *trackd, err error) {
+	d = &trackd{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	registry := newRegistry()
+	parser, err := newParser(cfg)
+	if err != nil {
+		return nil, err
+	}
+
+	// The queue comes first: its lock keeps a second daemon from taking the
+	// sockets of the first.
+	q, err := boltqueue.Open(boltqueue.Options{
+		Dir:          cfg.Queue.Dir,
+		MaxBytes:     int64(cfg.Queue.MaxBytes),
+		MinFreeBytes: orNone(cfg.Queue.MinFreeBytes),
+		RejectBytes:  orNone(cfg.Queue.DeadMaxBytes),
+		Parse:        parser.Parse,
+		OnCommit:     commitMetrics(registry),
+		Log:          log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.push("queue", q.Close)
+
+	d.ingest, err = ingest.New(ingest.Options{
+		Queue:           q,
+		Rules:           ingest.Rules{Parser: parser, Key: cfg.Ingest.Key.Reveal()},
+		ShutdownTimeout: cfg.ShutdownTimeout,
+		Log:             log,
+		Registerer:      registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	d.sender, err = sender.New(sender.Options{
+		Settings:        sender.Settings{Key: cfg.Upstream.APIKey.Reveal(), Rate: cfg.Sender.Rate, Burst: cfg.Sender.Burst},
+		URL:             cfg.BaseURL(),
+		CAFile:          cfg.Upstream.CAFile,
+		Timeout:         cfg.Upstream.Timeout,
+		Workers:         cfg.Sender.Workers,
+		Version:         version,
+		RetryMin:        cfg.Sender.RetryMin,
+		RetryMax:        cfg.Sender.RetryMax,
+		MaxAttempts:     cfg.Sender.MaxAttempts,
+		MaxAge:          cfg.Queue.MaxAge,
+		ShutdownTimeout: cfg.ShutdownTimeout,
+		Queue:           q,
+		Log:             log,
+		Registerer:      registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	d.admin, err = admin.New(admin.Options{
+		Queue:    q,
+		Line:     func() admin.Line { return adminLine(d.sender.Line()) },
+		Version:  version,
+		Registry: registry,
+		Log:      log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, d.listen(cfg)
+}
+
+// listen opens every door the configuration names.
+func (d *trackd) listen(cfg config.Config) error {
+	mode := fs.FileMode(cfg.Ingest.SocketMode)
+	return errors.Join(
+		d.unix(&d.doors.Lines, cfg.Ingest.Socket, mode, cfg.Ingest.SocketGroup),
+		d.unix(&d.doors.HTTP, cfg.Ingest.HTTPSocket, mode, cfg.Ingest.SocketGroup),
+		d.tcp(&d.doors.HTTP, cfg.Ingest.HTTP),
+		d.unix(&d.pages, cfg.Admin.Socket, 0o600, ""),
+		d.tcp(&d.pages, cfg.Admin.HTTP),
+	)
+}
+
+func (d *trackd) unix(to *[]net.Listener, path string, mode fs.FileMode, group string) error {
+	if path == "" {
+		return nil
+	}
+	ln, err := listen.Unix(path, mode, group)
+	return d.opened(to, ln, err)
+}
+
+func (d *trackd) tcp(to *[]net.Listener, address string) error {
+	if address == "" {
+		return nil
+	}
+	ln, err := listen.TCP(address)
+	return d.opened(to, ln, err)
+}
+
+func (d *trackd) opened(to *[]net.Listener, ln net.Listener, err error) error {
+	if err != nil {
+		return err
+	}
+	*to = append(*to, ln)
+	d.push("listener "+ln.Addr().String(), func() error {
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil // its server closed it
+	})
+	return nil
+}
+
+// Run runs the rooms until ctx ends or one of them fails, then stops them:
+// the doors answer what they have read, the sender finishes what is in flight
+// and settles it, and when both are done the queue is closed. The operator's
+// pages stay up until then.
+func (d *trackd) Run(ctx context.Context) error {
+	stopped := make(chan struct{})
+	watch := context.AfterFunc(ctx, func() { d.log.Info("stopping") })
+	defer watch()
+
+	pages, stopPages := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPages()
+	operators, pages := errgroup.WithContext(pages)
+	operators.Go(func() error { return d.admin.Run(pages, d.pages...) })
+
+	traffic, trafficCtx := errgroup.WithContext(ctx)
+	traffic.Go(func() error { return d.ingest.Run(trafficCtx, d.doors) })
+	traffic.Go(func() error { return d.sender.Run(trafficCtx) })
+	traffic.Go(func() error { // without its pages the daemon cannot be watched: stop
+		select {
+		case <-pages.Done():
+			return operators.Wait()
+		case <-stopped:
+			return nil
+		case <-trafficCtx.Done():
+			return nil
+		}
+	})
+	err := traffic.Wait()
+	close(stopped)
+	stopPages()
+	err = errors.Join(err, operators.Wait(), d.close())
+	d.log.Info("stopped")
+	return err
+}
+
+// push notes how to undo a step.
+func (d *trackd) push(name string, stop func() error) {
+	d.cleanup = append(d.cleanup, cleanup{name, stop})
+}
+
+// close undoes every step, the last first.
+func (d *trackd) close() error {
+	var errs []error
+	for i := len(d.cleanup) - 1; i >= 0; i-- {
+		c := d.cleanup[i]
+		if err := c.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+	}
+	d.cleanup = nil
+	return errors.Join(errs...)
+}
+
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func newParser(cfg config.Config) (event.Parser, error) {
+	accept, err := event.ParseAccept(cfg.Ingest.Accept)
+	return event.Parser{Accept: accept}, err
+}
+
+// orNone turns a configured 0, which means none at all, into what the queue's
+// options take for that.
+func orNone(size config.ByteSize) int64 {
+	if size == 0 {
+		return -1
+	}
+	return int64(size)
+}
+
+// commitMetrics observes the commits of the queue.
+func commitMetrics(reg prometheus.Registerer) func(boltqueue.Commit) {
+	with := promauto.With(reg)
+	seconds := with.NewHistogram(prometheus.HistogramOpts{Name: "trackd_commit_duration_seconds",
+		Help: "Time of one commit to disk.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)})
+	events := with.NewHistogram(prometheus.HistogramOpts{Name: "trackd_commit_events",
+		Help: "Events made durable by one commit; 0 for a commit of outcomes alone.", Buckets: prometheus.ExponentialBuckets(1, 4, 9)})
+	return func(c boltqueue.Commit) {
+		seconds.Observe(c.Duration.Seconds())
+		events.Observe(float64(c.Events))
+	}
+}
+
+// adminLine says in the operator's words what the sender reports.
+func adminLine(l sender.Line) admin.Line {
+	return admin.Line{State: string(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
+		Rate: l.Rate, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered}
+}
