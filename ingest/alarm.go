@@ -1,0 +1,106 @@
+package ingest
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"trackd/event"
+)
+
+// calm is how long nothing may have gone wrong before an alarm counts as over.
+// A queue at the edge of its bound takes one batch and refuses the next; that
+// is one trouble, not many.
+const calm = time.Second
+
+// alarm tells of a trouble when it begins and when it is over, not each time.
+type alarm struct {
+	log         *slog.Logger
+	begun, over string // what is logged
+
+	on atomic.Bool // lets the good path pass without the lock
+
+	mu      sync.Mutex
+	since   time.Time // when it began; guarded by mu
+	last    time.Time // when it was last raised; guarded by mu
+	refused uint64    // in all since it began; guarded by mu
+}
+
+// raise notes that n more were turned away because of err, which may be nil.
+func (a *alarm) raise(n uint64, err error) {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused += n
+	a.last = now
+	if a.on.Swap(true) {
+		return
+	}
+	a.since = now
+	if err != nil {
+		a.log.Warn(a.begun, "error", err)
+	} else {
+		a.log.Warn(a.begun)
+	}
+}
+
+// end notes that something went well.
+func (a *alarm) end() {
+	if !a.on.Load() {
+		return
+	}
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.on.Load() || now.Sub(a.last) < calm {
+		return
+	}
+	a.on.Store(false)
+	a.log.Info(a.over, "refused", a.refused, "after", now.Sub(a.since).Round(time.Millisecond))
+	a.refused = 0
+}
+
+// maxKinds bounds how many kinds of excluded events are told apart.
+const maxKinds = 64
+
+// exclusions warns once of every kind of event that the accept setting
+// excludes: a new event name in an app would otherwise vanish into the dead
+// letters without a word.
+type exclusions struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	seen map[string]struct{} // guarded by mu; at most maxKinds
+}
+
+// note warns of what the setting excludes in err, if that is the first of its
+// kind.
+func (x *exclusions) note(err *event.Error) {
+	if err.Code != event.NotLifecycle {
+		return
+	}
+	at := slices.IndexFunc(err.Problems, func(p event.Problem) bool { return p.Field == "type" || p.Field == "event" })
+	if at < 0 {
+		return
+	}
+	if p := err.Problems[at]; x.first(p.Field + "\x00" + p.Found) {
+		x.log.Warn("accept setting excludes this kind of event",
+			"setting", "ingest.accept", "field", p.Field, "found", p.Found, "allowed", p.Allowed)
+	}
+}
+
+// first reports whether kind was not seen before, and remembers it.
+func (x *exclusions) first(kind string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, known := x.seen[kind]; known || len(x.seen) == maxKinds {
+		return false
+	}
+	if x.seen == nil {
+		x.seen = make(map[string]struct{})
+	}
+	x.seen[kind] = struct{}{}
+	return true
+}

@@ -1,0 +1,123 @@
+package ingest
+
+import (
+	"fmt"
+	"net/http"
+
+	"trackd/event"
+)
+
+// Codes of HTTP answers only.
+const (
+	codeNotFound     = "not_found"
+	codeMethod       = "method_not_allowed"
+	codeUnauthorized = "unauthorized"
+	codeEncoding     = "unsupported_encoding"
+	codeCrossOrigin  = "cross_origin"
+)
+
+// retryAfter is when a client that was turned away should come again, in
+// seconds.
+const retryAfter = "5"
+
+// answer is what an HTTP client is told when its request did not succeed.
+type answer struct {
+	status  int
+	header  [2]string // one more header, if any
+	code    string
+	message string
+	errors  []string // every problem, where there may be several
+	hangUp  bool     // close the connection: the rest of the request is not read
+	refuses bool     // an event, which nobody has counted yet
+}
+
+// write sends a.
+func (a *answer) write(w http.ResponseWriter) {
+	n := note{Code: a.code, Message: a.message, Meta: &meta{Errors: a.errors}}
+	if a.errors == nil {
+		n.Meta.Errors = []string{a.message}
+	}
+	if a.header[0] != "" {
+		w.Header().Set(a.header[0], a.header[1])
+	}
+	if a.hangUp {
+		w.Header().Set("Connection", "close")
+	}
+	writeJSON(w, a.status, appendJSON(nil, n))
+}
+
+// writeJSON sends body, which is JSON. That a client is gone before it reads
+// the answer changes nothing here.
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	w.Header()["Content-Type"] = []string{"application/json"}
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// busy returns the answer for what should be sent again later.
+func busy(code, message string) *answer {
+	return &answer{status: http.StatusServiceUnavailable, header: [2]string{"Retry-After", retryAfter}, code: code, message: message}
+}
+
+// notTaken returns the answer for events that the queue did not take, nil if it
+// took them.
+func notTaken(res result) *answer {
+	switch res.code {
+	case "":
+		return nil
+	case codeQueueFull:
+		return busy(res.code, "the queue is full; nothing of this request was kept")
+	default:
+		return busy(res.code, "the queue failed; this request may or may not have been kept: send it again, with the same messageId if it has one")
+	}
+}
+
+// bad returns the answer for an event or a batch that no queue should keep.
+func bad(err *event.Error) *answer {
+	status := http.StatusBadRequest
+	if err.Code == event.Oversize {
+		status = http.StatusRequestEntityTooLarge
+	}
+	return &answer{status: status, code: string(err.Code), message: err.Error(), errors: err.Texts(), refuses: true}
+}
+
+// bodyTooLarge returns the answer for a body of more than limit bytes.
+func bodyTooLarge(limit int) *answer {
+	return &answer{
+		status: http.StatusRequestEntityTooLarge, code: string(event.Oversize), refuses: true, hangUp: true,
+		message: fmt.Sprintf("the body is larger than %d bytes", limit),
+	}
+}
+
+// noSlot returns the answer for a large body that found no room among others.
+func noSlot() *answer {
+	a := busy(codeBusy, fmt.Sprintf("more than %d large bodies are in work; try again later", maxLargeBodies))
+	a.refuses, a.hangUp = true, true
+	return a
+}
+
+// unknownEncoding returns the answer for a body nobody here can decode.
+func unknownEncoding(encoding string) *answer {
+	return &answer{
+		status: http.StatusUnsupportedMediaType, header: [2]string{"Accept-Encoding", "gzip"}, code: codeEncoding,
+		message: fmt.Sprintf("content encoding %.40q is not known here; send gzip or none", encoding), hangUp: true,
+	}
+}
+
+// fault is what is wrong with one item of a batch.
+type fault struct {
+	Index   int    `json:"index"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// maxFaults bounds the faults listed in one answer. Items past it are counted.
+const maxFaults = 1000
+
+// batchReply answers a batch that was read.
+type batchReply struct {
+	Accepted uint64  `json:"accepted"`
+	Rejected uint64  `json:"rejected"`
+	Refused  uint64  `json:"refused"`
+	Errors   []fault `json:"errors"` // at most maxFaults
+}

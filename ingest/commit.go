@@ -1,0 +1,130 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// source is the kind of door that something came through.
+type source string
+
+// The sources, as metrics and logs name them.
+const (
+	socket source = "socket"
+	web    source = "http"
+)
+
+// Codes that doors answer besides those of package event.
+const (
+	codeQueueFull   = "queue_full"           // nothing of it was kept
+	codeUnavailable = "unavailable"          // the queue failed: unknown whether it was kept
+	codeUnfinished  = "unfinished"           // the rest of a line or body did not come
+	codeBusy        = "busy"                 // too many large bodies at once
+	codeStopping    = "stopping"             // trackd ends and reads no more
+	codeTooMany     = "too_many_connections" // the door has no place left
+)
+
+// reasonRejectsFull is a reason for refusal that has no code of its own in replies:
+// the reject is told with the code of its fault.
+const reasonRejectsFull = "rejects_full"
+
+// counts is what became of a number of events.
+type counts struct{ accepted, rejected, refused uint64 }
+
+// add returns the sum of c and d.
+func (c counts) add(d counts) counts {
+	return counts{c.accepted + d.accepted, c.rejected + d.rejected, c.refused + d.refused}
+}
+
+// result is what one Append meant.
+type result struct {
+	counts
+	code   string // "" when the queue goes on taking, else why it does not
+	reason string // label of the refused, "" when there are none
+}
+
+// judge decides what an Append of so many events and rejects that ended with
+// err means. Only what the queue vouches for counts as accepted or rejected.
+func judge(events, rejects int, err error) result {
+	e, r := uint64(events), uint64(rejects)
+	switch {
+	case err == nil:
+		return result{counts: counts{accepted: e, rejected: r}}
+	case errors.Is(err, queue.ErrFull):
+		return result{counts: counts{refused: e + r}, code: codeQueueFull, reason: codeQueueFull}
+	case errors.Is(err, queue.ErrRejectsFull): // the events are durable
+		return result{counts: counts{accepted: e, refused: r}, reason: reasonRejectsFull}
+	default: // it may have been stored, but nobody can say so
+		return result{counts: counts{refused: e + r}, code: codeUnavailable, reason: codeUnavailable}
+	}
+}
+
+// commit makes b durable, counts what became of it, and raises or ends alarms.
+// An empty b is not worth a commit.
+func (s *Server) commit(ctx context.Context, from source, b queue.Batch) result {
+	if len(b.Events)+len(b.Rejects) == 0 {
+		return result{}
+	}
+	err := s.opts.Queue.Append(ctx, b)
+	res := judge(len(b.Events), len(b.Rejects), err)
+	s.metrics.count(from, res)
+	s.ring(res, err)
+	if res.accepted > 0 && s.opts.Log.Enabled(ctx, slog.LevelDebug) {
+		s.traceTaken(ctx, from, b.Events)
+	}
+	return res
+}
+
+// ring raises the alarm that res calls for and ends those it disproves.
+func (s *Server) ring(res result, err error) {
+	switch {
+	case res.code == codeQueueFull:
+		s.full.raise(res.refused, err)
+	case res.code == codeUnavailable:
+		if s.cut.Err() == nil { // else it is we who gave up
+			s.unavailable.raise(res.refused, err)
+		}
+	default:
+		s.full.end()
+		s.unavailable.end()
+		if res.reason == reasonRejectsFull {
+			s.rejectsFull.raise(res.refused, err)
+		} else if res.rejected > 0 {
+			s.rejectsFull.end()
+		}
+	}
+}
+
+// traceTaken begins the trail that debug logs lay from taken to delivered.
+func (s *Server) traceTaken(ctx context.Context, from source, events []event.Event) {
+	for _, ev := range events {
+		s.opts.Log.LogAttrs(ctx, slog.LevelDebug, "event taken",
+			slog.String("message_id", ev.ID), slog.String("event", ev.Name), slog.String("source", string(from)))
+	}
+}
+
+// asRefusal returns err as the typed error it is by the contract of
+// [event.Parser].
+func asRefusal(err error) *event.Error {
+	if refusal, ok := errors.AsType[*event.Error](err); ok {
+		return refusal
+	}
+	return &event.Error{
+		Code:     event.Malformed,
+		Problems: []event.Problem{{Found: err.Error(), Allowed: "one JSON object"}},
+	}
+}
+
+// reject returns what the queue keeps of a bad event: raw as it came, as far
+// as the contract lets it be kept. It aliases raw.
+func reject(raw []byte, err *event.Error) queue.Reject {
+	return queue.Reject{
+		Body:   raw[:min(len(raw), event.MaxDoorBytes)],
+		Reason: queue.Reason(err.Code),
+		Detail: err.Error(),
+	}
+}

@@ -1,0 +1,138 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"trackd/queue"
+)
+
+// errQueueStopped ends the reading of a client whose lines the queue did not
+// take.
+var errQueueStopped = errors.New("queue does not take events")
+
+// maxBatch bounds the events of one batch, so that no client fills a commit
+// alone. Its bytes are bounded by largeRead.
+const maxBatch = 1000
+
+// batch is what one commit makes durable: lines on their way from the reader
+// to the committer.
+type batch struct {
+	queue.Batch
+	notes []note // one for each reject
+	first uint64 // number of its first line
+}
+
+// size returns the number of events and rejects.
+func (b *batch) size() int { return len(b.Events) + len(b.Rejects) }
+
+// putBatch gives b back, empty.
+func (s *Server) putBatch(b *batch) {
+	clear(b.Events)
+	clear(b.Rejects)
+	clear(b.notes)
+	b.Events, b.Rejects, b.notes = b.Events[:0], b.Rejects[:0], b.notes[:0]
+	s.batches.Put(b)
+}
+
+// conn is one client of the socket. Three goroutines serve it: the reader
+// parses, the committer waits for the queue, the writer for the client. At most
+// two batches exist at a time, one being parsed and one being committed: the
+// channel between them holds none.
+type conn struct {
+	server  *Server
+	net     net.Conn
+	ready   chan *batch
+	replies *replies
+
+	// reading ends when the reader should: because the server stops, or because
+	// the queue does not take events; then errQueueStopped is the cause.
+	reading context.Context
+	halt    context.CancelCauseFunc
+	woken   chan struct{} // closed once a read that waited then was woken
+
+	// The rest is owned by the reader.
+	in      lines
+	small   []byte  // the buffer of quiet times
+	large   *[]byte // the one from Server.buffers, while it is in use
+	crowded bool    // the last read filled the buffer: more is probably there
+	patience
+}
+
+// newConn returns a conn that nobody serves yet.
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{
+		server:  s,
+		net:     nc,
+		ready:   make(chan *batch),
+		replies: newReplies(),
+		woken:   make(chan struct{}),
+		small:   make([]byte, smallRead),
+	}
+	c.in.buf = c.small
+	return c
+}
+
+// serveConn reads nc to its end, answers and closes it. It returns when all
+// that it started is gone.
+func (s *Server) serveConn(stopping context.Context, nc net.Conn) {
+	c := newConn(s, nc)
+	c.reading, c.halt = context.WithCancelCause(stopping)
+	defer context.AfterFunc(c.reading, func() {
+		nc.SetReadDeadline(longAgo())
+		close(c.woken)
+	})()
+	defer context.AfterFunc(s.cut, func() { nc.Close() })()
+
+	var committer, writer sync.WaitGroup
+	committer.Go(c.commitAll)
+	writer.Go(c.writeAll)
+	c.readAll()
+	close(c.ready)
+	committer.Wait()
+	nc.SetWriteDeadline(time.Now().Add(s.opts.ReplyTimeout))
+	c.replies.finish()
+	writer.Wait()
+	nc.Close()
+}
+
+// commitAll commits batches until there are no more. Once the queue has not
+// taken one the rest are refused, so that what was kept is a prefix of what was
+// sent.
+func (c *conn) commitAll() {
+	code := ""
+	for b := range c.ready {
+		switch {
+		case code != "":
+			c.refuse(b.size(), code)
+		default:
+			res := c.server.commit(c.server.cut, socket, b.Batch)
+			if code = res.code; code != "" {
+				clear(b.notes)
+				b.notes = b.notes[:0] // these lines are to be sent again
+				c.replies.end(brokenNote(code, b.first))
+				c.halt(errQueueStopped)
+			}
+			c.replies.add(res.counts, b.notes)
+		}
+		c.server.putBatch(b)
+	}
+}
+
+// refuse counts n events as refused and tells the client.
+func (c *conn) refuse(n int, reason string) {
+	res := result{counts: counts{refused: uint64(n)}, reason: reason}
+	c.server.metrics.count(socket, res)
+	c.replies.add(res.counts, nil)
+}
+
+// writeAll writes replies as they gather. A client that does not listen is
+// still listened to: an error ends the writing, not the reading.
+func (c *conn) writeAll() {
+	if err := c.replies.writeTo(c.net); err != nil {
+		c.server.opts.Log.Debug("socket client did not take its replies", "error", err)
+	}
+}

@@ -1,0 +1,221 @@
+// Package ingest is the front door: it takes events over a stream socket, one
+// JSON object a line, and over HTTP, and answers when they are durable.
+//
+//	conn ──lines──▶ reader ──batch──▶ committer ──Append──▶ queue
+//	     ◀─replies── writer ◀─counts──────┘
+//
+//	POST /v1/track, /v1/batch ──body──▶ handler ──Append──▶ queue
+//	                          ◀─answer─────┘
+//
+// Guarantees: nothing is reported as accepted or rejected before Append said
+// that it is kept. What a sender without eyes gets wrong (a line, an item of a
+// batch) is kept as a dead letter; a single bad POST is answered and not kept.
+// No client can stall another or make the door grow without bound: lines,
+// bodies, waiting times, connections and replies all have limits, and a limit
+// answers instead of hanging.
+//
+// Not its job: judging an event (package event), keeping it (package queue),
+// encryption and user accounts.
+//
+// Reading order: ingest.go (Server and its options), run.go (start and stop),
+// commit.go (what an Append means), then the socket: conn.go, reader.go,
+// lines.go, replies.go; then HTTP: http.go, body.go, answer.go; gate.go (limits
+// on connections), alarm.go and metrics.go (what is told to operators).
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// Appender is the slice of [queue.Queue] that the door uses.
+type Appender interface {
+	Append(ctx context.Context, batch queue.Batch) error
+}
+
+// Rules are the settings that may change while the server runs.
+type Rules struct {
+	// Parser judges what comes in. The zero Parser is the default.
+	Parser event.Parser
+
+	// Key, when set, must be the Basic auth user name of every HTTP request.
+	// Empty, the default, lets everybody in. The socket is guarded by its file
+	// mode instead.
+	Key string
+
+	// MaxSocketConns bounds the open connections of the socket doors together;
+	// 0 means 1,024. One costs about 20 KiB while idle and at most 600 KiB.
+	MaxSocketConns int
+
+	// MaxHTTPConns bounds the open connections of the HTTP doors together; 0
+	// means 1,024.
+	MaxHTTPConns int
+}
+
+// Options configure a [Server].
+type Options struct {
+	// Queue keeps what is taken. Required.
+	Queue Appender
+
+	// Rules hold until SetRules replaces them.
+	Rules Rules
+
+	// LineTimeout bounds how long the socket waits for the rest of a line that
+	// was begun; 0 means 30 s. An idle connection may stay for ever.
+	LineTimeout time.Duration
+
+	// RequestTimeout bounds how long HTTP waits for a whole request, from its
+	// first byte; 0 means 30 s.
+	RequestTimeout time.Duration
+
+	// IdleTimeout bounds how long HTTP keeps a connection between requests; 0
+	// means 2 min.
+	IdleTimeout time.Duration
+
+	// ReplyTimeout bounds how long the last reply may take to leave, once a
+	// socket connection has ended; 0 means 10 s.
+	ReplyTimeout time.Duration
+
+	// ShutdownTimeout bounds how long Run may take to return once its context
+	// has ended; 0 means 20 s. What is unanswered by then stays unanswered.
+	ShutdownTimeout time.Duration
+
+	Log        *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nowhere
+}
+
+// withDefaults returns o with every zero value replaced by what it means.
+func (o Options) withDefaults() Options {
+	o.LineTimeout = cmp.Or(o.LineTimeout, 30*time.Second)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, 30*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
+	o.ReplyTimeout = cmp.Or(o.ReplyTimeout, 10*time.Second)
+	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 20*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// validate joins every problem of o.
+func (o Options) validate() error {
+	var errs []error
+	if o.Queue == nil {
+		errs = append(errs, errors.New("queue is missing"))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"line timeout", o.LineTimeout},
+		{"request timeout", o.RequestTimeout},
+		{"idle timeout", o.IdleTimeout},
+		{"reply timeout", o.ReplyTimeout},
+		{"shutdown timeout", o.ShutdownTimeout},
+	} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s %v is negative", d.name, d.value))
+		}
+	}
+	return errors.Join(append(errs, o.Rules.validate())...)
+}
+
+// validate joins every problem of r.
+func (r Rules) validate() error {
+	var errs []error
+	if r.MaxSocketConns < 0 {
+		errs = append(errs, fmt.Errorf("max socket connections %d is negative", r.MaxSocketConns))
+	}
+	if r.MaxHTTPConns < 0 {
+		errs = append(errs, fmt.Errorf("max http connections %d is negative", r.MaxHTTPConns))
+	}
+	return errors.Join(errs...)
+}
+
+// Server is the front door. Its methods are safe for concurrent use.
+type Server struct {
+	opts    Options // complete, never changes
+	rules   atomic.Pointer[ruleset]
+	metrics *metrics
+	handler http.Handler
+
+	socketGate gate
+	httpGate   gate
+	largeSlots chan struct{} // one token per large body in memory
+
+	full        alarm // Append answers ErrFull
+	rejectsFull alarm // Append answers ErrRejectsFull
+	unavailable alarm // Append answers anything else
+	excluded    exclusions
+
+	buffers sync.Pool // of *[]byte, largeRead long
+	batches sync.Pool // of *batch
+	posts   sync.Pool // of *post
+
+	// cut ends when Run gives up waiting, and with it every Append in progress.
+	// A request's own context would not do: a client that posts and hangs up
+	// still wants its event kept.
+	cut  context.Context
+	kill context.CancelFunc
+}
+
+// ruleset is Rules made ready for use.
+type ruleset struct {
+	Rules
+	keyed  bool
+	keySum [sha256.Size]byte // compared instead of the key, which hides its length
+}
+
+// New returns a server for o. It starts no goroutines: see Run and Handler.
+func New(o Options) (*Server, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("ingest options: %w", err)
+	}
+	o = o.withDefaults()
+	s := &Server{
+		opts:       o,
+		metrics:    newMetrics(o.Registerer),
+		largeSlots: make(chan struct{}, maxLargeBodies),
+		excluded:   exclusions{log: o.Log},
+	}
+	s.full = alarm{log: o.Log, begun: "queue is full, events are refused", over: "queue has room again, events are taken"}
+	s.rejectsFull = alarm{log: o.Log, begun: "room for rejects is full, bad events are not kept", over: "rejects have room again, bad events are kept"}
+	s.unavailable = alarm{log: o.Log, begun: "queue does not answer as it should, events are refused", over: "queue works again, events are taken"}
+	s.socketGate = gate{open: s.metrics.conns[socket], turned: s.metrics.turnedAway[socket], alarm: connAlarm(o.Log, socket)}
+	s.httpGate = gate{open: s.metrics.conns[web], turned: s.metrics.turnedAway[web], alarm: connAlarm(o.Log, web)}
+	s.buffers.New = func() any { return new(make([]byte, largeRead)) }
+	s.batches.New = func() any { return new(batch) }
+	s.posts.New = func() any { return &post{body: make([]byte, 0, 4<<10)} }
+	s.cut, s.kill = context.WithCancel(context.Background())
+	s.handler = s.newHandler()
+	return s, s.SetRules(o.Rules)
+}
+
+// SetRules replaces the rules for what comes from now on; nothing open is
+// closed. On an error the old rules stay.
+func (s *Server) SetRules(r Rules) error {
+	if err := r.validate(); err != nil {
+		return fmt.Errorf("ingest rules: %w", err)
+	}
+	r.MaxSocketConns = cmp.Or(r.MaxSocketConns, 1024)
+	r.MaxHTTPConns = cmp.Or(r.MaxHTTPConns, 1024)
+	s.rules.Store(&ruleset{Rules: r, keyed: r.Key != "", keySum: sha256.Sum256([]byte(r.Key))})
+	return nil
+}
+
+// Handler returns the HTTP door, to be tested or embedded. It works until Run,
+// if that is called, has returned.
+func (s *Server) Handler() http.Handler { return s.handler }

@@ -1,0 +1,86 @@
+package ingest
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"trackd/event"
+)
+
+// metrics are the counters of the door. They count since the start of the
+// process; what the queue holds is its own account.
+type metrics struct {
+	accepted   map[source]prometheus.Counter
+	rejected   map[source]prometheus.Counter
+	refused    map[string]prometheus.Counter
+	conns      map[source]prometheus.Gauge
+	turnedAway map[source]prometheus.Counter
+}
+
+// refusals lists every reason for which an event is refused, that is, not kept:
+//
+//   - queue_full: the queue has no room
+//   - rejects_full: it was bad, and rejects have no room
+//   - unavailable: the queue failed, and may have kept it all the same
+//   - unfinished: its line or body stopped arriving
+//   - busy: its body was large, and too many of those were in work
+//   - malformed, invalid, not_lifecycle, oversize: it was alone in its request,
+//     so that its sender was told; a batch that cannot be read counts as one
+func refusals() []string {
+	return []string{
+		codeQueueFull, reasonRejectsFull, codeUnavailable, codeUnfinished, codeBusy,
+		string(event.Malformed), string(event.Invalid), string(event.NotLifecycle), string(event.Oversize),
+	}
+}
+
+// newMetrics registers the metrics with reg, every label value present.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	auto := promauto.With(reg)
+	taken := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "trackd_events_taken_total",
+		Help: "Events made durable, by the door they came through: accepted to be sent, or rejected and kept as dead letters.",
+	}, []string{"source", "outcome"})
+	refused := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "trackd_events_refused_total",
+		Help: "Events not kept, because there was no room or because their sender was told.",
+	}, []string{"reason"})
+	conns := auto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "trackd_ingest_connections",
+		Help: "Open client connections, by door.",
+	}, []string{"source"})
+	turnedAway := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "trackd_ingest_connections_turned_away_total",
+		Help: "Client connections turned away because too many were open, by door.",
+	}, []string{"source"})
+
+	m := &metrics{
+		accepted:   make(map[source]prometheus.Counter),
+		rejected:   make(map[source]prometheus.Counter),
+		refused:    make(map[string]prometheus.Counter),
+		conns:      make(map[source]prometheus.Gauge),
+		turnedAway: make(map[source]prometheus.Counter),
+	}
+	for _, from := range []source{socket, web} {
+		m.accepted[from] = taken.WithLabelValues(string(from), "accepted")
+		m.rejected[from] = taken.WithLabelValues(string(from), "rejected")
+		m.conns[from] = conns.WithLabelValues(string(from))
+		m.turnedAway[from] = turnedAway.WithLabelValues(string(from))
+	}
+	for _, reason := range refusals() {
+		m.refused[reason] = refused.WithLabelValues(reason)
+	}
+	return m
+}
+
+// count adds what one Append meant.
+func (m *metrics) count(from source, res result) {
+	if res.accepted > 0 {
+		m.accepted[from].Add(float64(res.accepted))
+	}
+	if res.rejected > 0 {
+		m.rejected[from].Add(float64(res.rejected))
+	}
+	if res.refused > 0 {
+		m.refused[res.reason].Add(float64(res.refused))
+	}
+}

@@ -1,0 +1,81 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// quiet is how long a stopping server waits for bytes that are on their way
+	// through the kernel.
+	quiet = 20 * time.Millisecond
+
+	// maxLastWait bounds those waits for one client in all, which may send a
+	// byte now and then, and maxLastBytes what is still read from it, which may
+	// never fall silent. No socket buffers as much by default.
+	maxLastWait  = 500 * time.Millisecond
+	maxLastBytes = 4 << 20
+)
+
+// longAgo is a deadline that wakes a read at once.
+func longAgo() time.Time { return time.Unix(1, 0) }
+
+// patience says how long a reader still waits. Only the waiting uses it up: a
+// client does not pay for a slow disk. It is owned by the reader.
+type patience struct {
+	armed    bool          // a read deadline is set
+	begun    uint64        // the unfinished line that is waited for
+	lineLeft time.Duration // of Options.LineTimeout, for that line
+
+	stopping  bool          // only what is buffered is still read
+	lastLeft  time.Duration // of maxLastWait
+	lastBytes int           // of maxLastBytes
+}
+
+// arm sets the deadline of the next read and returns the time that the read
+// uses up: nil for an idle client, which may stay, else what is left for its
+// line or, when the server stops, for its last words.
+func (c *conn) arm() (left *time.Duration, err error) {
+	if c.reading.Err() == nil {
+		left = c.armLine()
+		// Only now: had reading ended meanwhile, its wake-up would be undone.
+		if c.reading.Err() == nil {
+			return left, nil
+		}
+	}
+	return c.armLast()
+}
+
+// armLine is arm while all is well.
+func (c *conn) armLine() *time.Duration {
+	if !c.in.unfinished() {
+		if c.armed {
+			c.net.SetReadDeadline(time.Time{})
+			c.armed = false
+		}
+		return nil
+	}
+	if c.begun != c.in.current() {
+		c.begun, c.lineLeft = c.in.current(), c.server.opts.LineTimeout
+	}
+	c.net.SetReadDeadline(time.Now().Add(c.lineLeft))
+	c.armed = true
+	return &c.lineLeft
+}
+
+// armLast is arm once reading should end. Its error says that it must.
+func (c *conn) armLast() (*time.Duration, error) {
+	if errors.Is(context.Cause(c.reading), errQueueStopped) {
+		return nil, errQueueStopped
+	}
+	if !c.stopping {
+		<-c.woken // else that wake-up would undo the deadline below
+		c.stopping, c.lastLeft, c.lastBytes = true, maxLastWait, maxLastBytes
+	}
+	if c.lastLeft <= 0 || c.lastBytes <= 0 {
+		return nil, errStopping
+	}
+	c.net.SetReadDeadline(time.Now().Add(min(quiet, c.lastLeft)))
+	return &c.lastLeft, nil
+}

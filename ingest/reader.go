@@ -1,0 +1,195 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"trackd/event"
+)
+
+// Reasons for which reading ends, besides errQueueStopped and the end of the
+// stream.
+var (
+	errUnfinished = errors.New("line left unfinished")
+	errStopping   = errors.New("server is stopping")
+)
+
+// readAll passes on batches until the client, its time or the server ends. An
+// error of the connection, say ECONNRESET after the last byte, is an end like
+// any other: what came before it counts.
+func (c *conn) readAll() {
+	for {
+		end := c.fill()
+		if err := c.passLines(); err != nil {
+			end = err
+		}
+		if end != nil {
+			c.finish(end)
+			break
+		}
+	}
+	c.server.opts.Log.Debug("socket client ends", "lines", c.in.taken)
+	c.useSmall() // to give the large buffer back
+}
+
+// fill waits for more bytes. Its error is the reason why there will be none.
+func (c *conn) fill() error {
+	c.fitBuffer()
+	for {
+		left, err := c.arm()
+		if err != nil {
+			return err
+		}
+		n, err := c.read(left)
+		switch {
+		case n > 0, err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case err == nil: // a reader may return nothing
+		case c.stopping:
+			return errStopping
+		case c.reading.Err() == nil:
+			return errUnfinished
+		}
+	}
+}
+
+// read reads once and takes the time it took off left, if that is given.
+func (c *conn) read(left *time.Duration) (int, error) {
+	space := c.in.space()
+	var began time.Time
+	if left != nil {
+		began = time.Now()
+	}
+	n, err := c.net.Read(space)
+	if left != nil {
+		*left -= time.Since(began)
+	}
+	c.in.filled(n)
+	c.crowded = n == len(space)
+	if c.stopping {
+		c.lastBytes -= n
+	}
+	return n, err
+}
+
+// fitBuffer lends the connection a large buffer while it has much to say.
+func (c *conn) fitBuffer() {
+	switch {
+	case c.large == nil && c.crowded:
+		c.large = c.server.buffers.Get().(*[]byte)
+		c.in.use(*c.large)
+	case !c.crowded && c.in.empty():
+		c.useSmall()
+	}
+}
+
+// useSmall gives the large buffer back. Nothing may be buffered.
+func (c *conn) useSmall() {
+	if c.large != nil {
+		c.in.use(c.small)
+		c.server.buffers.Put(c.large)
+		c.large = nil
+	}
+}
+
+// passLines parses all complete lines and passes them on in batches. It returns
+// errQueueStopped when the queue takes no more.
+func (c *conn) passLines() error {
+	parser, now := c.server.rules.Load().Parser, time.Now()
+	b := c.server.batches.Get().(*batch)
+	for {
+		ln, ok := c.in.next()
+		if ok {
+			c.add(b, ln, parser, now)
+		}
+		if !ok || b.size() == maxBatch {
+			if err := c.pass(b); err != nil || !ok {
+				return err
+			}
+			b = c.server.batches.Get().(*batch)
+		}
+	}
+}
+
+// pass gives b to the committer, when that is done with the one before. It
+// returns errQueueStopped when the queue takes no more.
+func (c *conn) pass(b *batch) error {
+	if b.size() == 0 {
+		c.server.putBatch(b)
+		return nil
+	}
+	c.ready <- b // the committer takes whatever comes, until readAll has returned
+	if errors.Is(context.Cause(c.reading), errQueueStopped) {
+		return errQueueStopped
+	}
+	return nil
+}
+
+// add judges ln and adds it to b.
+func (c *conn) add(b *batch, ln line, parser event.Parser, now time.Time) {
+	if blank(ln.text) && !ln.oversize {
+		return
+	}
+	if b.size() == 0 {
+		b.first = ln.number
+	}
+	refusal := tooLong()
+	if !ln.oversize {
+		ev, err := parser.Parse(ln.text, now)
+		if err == nil {
+			b.Events = append(b.Events, ev)
+			return
+		}
+		refusal = asRefusal(err)
+	}
+	c.server.excluded.note(refusal)
+	b.Rejects = append(b.Rejects, reject(bytes.Clone(ln.text), refusal)) // the buffer is read into again
+	b.notes = append(b.notes, noteOf(ln.number, refusal))
+}
+
+// finish deals with what is left when reading has ended because of end.
+func (c *conn) finish(end error) {
+	switch {
+	case errors.Is(end, errQueueStopped): // told by the committer
+	case errors.Is(end, errUnfinished):
+		c.giveUp(note{Code: codeUnfinished, Message: fmt.Sprintf(
+			"the rest of line %d did not come within %v", c.in.current(), c.server.opts.LineTimeout)})
+	case errors.Is(end, errStopping):
+		c.giveUp(note{Code: codeStopping, Message: fmt.Sprintf(
+			"trackd is stopping and did not read line %d and those after it", c.in.current())})
+	default:
+		c.passRest()
+	}
+}
+
+// passRest passes on the last line of a stream that ended without a newline.
+func (c *conn) passRest() {
+	ln, ok := c.in.rest()
+	if !ok {
+		return
+	}
+	b := c.server.batches.Get().(*batch)
+	c.add(b, ln, c.server.rules.Load().Parser, time.Now())
+	c.pass(b) // an error is told by the committer
+}
+
+// giveUp refuses the line that was begun, if any, and tells the client why the
+// connection ends.
+func (c *conn) giveUp(why note) {
+	c.replies.end(why)
+	if ln, ok := c.in.rest(); ok && !blank(ln.text) {
+		c.refuse(1, codeUnfinished)
+	}
+}
+
+// tooLong returns the refusal of a line that was not even read to its end.
+func tooLong() *event.Error {
+	return &event.Error{Code: event.Oversize, Problems: []event.Problem{{
+		Found:   fmt.Sprintf("a line of more than %d bytes", maxLine),
+		Allowed: fmt.Sprintf("at most %d bytes", maxLine),
+	}}}
+}

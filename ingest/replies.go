@@ -1,0 +1,154 @@
+package ingest
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"trackd/event"
+)
+
+// maxNotes bounds the notes that wait to be written to one client. A reject
+// past it is counted and kept, but not described.
+const maxNotes = 1000
+
+// note describes one rejected line, or the trouble that ends a connection.
+type note struct {
+	Line    uint64 `json:"line,omitzero"` // of the stream, counted from 1
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Meta    *meta  `json:"meta,omitzero"`
+}
+
+// meta lists every problem of one event, in the shape the destination uses.
+type meta struct {
+	Errors []string `json:"errors"`
+}
+
+// noteOf describes the refusal of line number.
+func noteOf(number uint64, err *event.Error) note {
+	return note{Line: number, Code: string(err.Code), Message: err.Error(), Meta: &meta{Errors: err.Texts()}}
+}
+
+// appendJSON appends v to dst. Messages may quote what a client sent; bytes that
+// are not UTF-8 are replaced, which is all that could go wrong with a reply.
+func appendJSON(dst []byte, v any) []byte {
+	text, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		panic(fmt.Sprintf("encode a reply: %v", err))
+	}
+	return append(dst, text...)
+}
+
+// replies is what one client is still to be told. The committer adds to it and
+// never waits; the writer takes what has gathered, as often as the client
+// reads.
+type replies struct {
+	kick chan struct{} // capacity 1: there is something to take
+
+	mu    sync.Mutex
+	total counts // cumulative; guarded by mu
+	notes []note // pending, at most maxNotes; guarded by mu
+	last  *note  // why the connection ends, told before the final counts; guarded by mu
+	stale bool   // total was not written yet; guarded by mu
+	done  bool   // nothing will be added; guarded by mu
+}
+
+// newReplies returns replies with nothing to tell.
+func newReplies() *replies { return &replies{kick: make(chan struct{}, 1), stale: true} }
+
+// add tells the client of one commit: its counts and its rejects.
+func (r *replies) add(c counts, notes []note) {
+	r.mu.Lock()
+	r.total = r.total.add(c)
+	r.notes = append(r.notes, notes[:min(len(notes), maxNotes-len(r.notes))]...)
+	r.stale = true
+	r.mu.Unlock()
+	r.wake()
+}
+
+// end tells the client why its connection ends, the first time it is called.
+// It is written with the final counts.
+func (r *replies) end(why note) {
+	r.mu.Lock()
+	if r.last == nil {
+		r.last = &why
+	}
+	r.mu.Unlock()
+}
+
+// finish says that nothing will be added.
+func (r *replies) finish() {
+	r.mu.Lock()
+	r.done = true
+	r.mu.Unlock()
+	r.wake()
+}
+
+// wake makes the writer look.
+func (r *replies) wake() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// take appends to dst what is to be written now, counts last, and reports
+// whether it is the final reply.
+func (r *replies) take(dst []byte) (out []byte, final bool) {
+	r.mu.Lock()
+	notes, total, stale, done := r.notes, r.total, r.stale, r.done
+	r.notes, r.stale = nil, false
+	if done && r.last != nil {
+		notes, stale = append(notes, *r.last), true
+	}
+	r.mu.Unlock()
+	for _, n := range notes {
+		dst = append(appendJSON(dst, n), '\n')
+	}
+	if stale {
+		dst = appendCounts(dst, total)
+	}
+	return dst, done
+}
+
+// appendCounts appends c as one line.
+func appendCounts(dst []byte, c counts) []byte {
+	dst = strconv.AppendUint(append(dst, `{"accepted":`...), c.accepted, 10)
+	dst = strconv.AppendUint(append(dst, `,"rejected":`...), c.rejected, 10)
+	dst = strconv.AppendUint(append(dst, `,"refused":`...), c.refused, 10)
+	return append(dst, "}\n"...)
+}
+
+// writeTo writes replies to w until the final one. After an error it writes no
+// more and returns that error at the end: a client that does not listen is
+// still listened to.
+func (r *replies) writeTo(w io.Writer) (failed error) {
+	var buf []byte
+	for range r.kick {
+		out, final := r.take(buf[:0])
+		if len(out) > 0 && failed == nil {
+			_, failed = w.Write(out)
+		}
+		if final {
+			return failed
+		}
+		if buf = out; cap(buf) > smallRead { // a burst of notes; an idle client keeps no room for another
+			buf = nil
+		}
+	}
+	return failed
+}
+
+// brokenNote tells why the queue did not take the lines from first on.
+func brokenNote(code string, first uint64) note {
+	message := "the queue is full; send line %d and those after it again later"
+	if code == codeUnavailable {
+		message = "the queue failed; line %d and those after it may or may not have been kept: send them again later, with the same messageId if they have one"
+	}
+	return note{Code: code, Message: fmt.Sprintf(message, first)}
+}
