@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -347,7 +348,11 @@ func FuzzLoadNeverPanics(f *testing.F) {
 		if err == nil {
 			return
 		}
-		for _, p := range err.(config.Problems) {
+		problems, ok := errors.AsType[config.Problems](err)
+		if !ok {
+			t.Fatalf("got error %v, want Problems", err)
+		}
+		for _, p := range problems {
 			if strings.Contains(p.String(), "\n") {
 				t.Errorf("a problem of more than one line: %q", p)
 			}

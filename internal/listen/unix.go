@@ -89,10 +89,15 @@ func open(path string, mode fs.FileMode, gid int) error {
 	return os.Chmod(path, mode)
 }
 
-// keepGroup is the gid that chown(2) takes for "as it is".
+// keepGroup stands for no group asked for.
 const keepGroup = -1
 
+// chown gives path to the group. If none is asked for it does not even call the
+// kernel: a sandbox may forbid chown(2) altogether.
 func chown(path string, gid int) error {
+	if gid == keepGroup {
+		return nil
+	}
 	err := os.Lchown(path, -1, gid)
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: user %d must be a member of group %d", err, os.Geteuid(), gid)
