@@ -1,0 +1,37 @@
+# Everything CI checks is a step of .ci/run; the targets of the same names run
+# one each.
+
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help build modules format vet test race lint demo ci bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build ./trackd, static
+	CGO_ENABLED=0 go build -trimpath -o trackd ./cmd/trackd
+
+modules: ## check go.mod and go.sum
+format: ## check that gofmt has nothing to do
+vet: ## go vet
+test: ## run the tests
+race: ## run the tests under the race detector
+lint: ## run the linters of tools.mod
+demo: ## run the demo
+modules format vet test race lint demo:
+	@.ci/run $@
+
+ci: ## run every step of CI
+	@.ci/run
+
+bench: ## run every benchmark once
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## fuzz every parser, FUZZTIME each: make fuzz FUZZTIME=1m
+	@go list ./... | while read -r package; do \
+		go test -list '^Fuzz' "$$package" | grep '^Fuzz' | while read -r target; do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+		done || exit 1; \
+	done
