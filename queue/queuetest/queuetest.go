@@ -66,7 +66,8 @@ type Harness struct {
 	Virtual bool
 }
 
-// sentence is one sentence of the contract and the test that holds it.
+// sentence is one sentence of the contract and the test that holds it. The
+// functions that list them are long because each stands beside its proof.
 type sentence struct {
 	says  string
 	holds func(*rig)
