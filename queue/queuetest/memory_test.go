@@ -32,7 +32,7 @@ func TestMemoryKeepsTheContract(t *testing.T) { queuetest.Run(t, harness()) }
 func BenchmarkMemory(b *testing.B) { queuetest.Benchmark(b, harness()) }
 
 func TestMemoryAgreesWithTheLedger(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) { queuetest.Compare(t, harness(), seed, 200) })
 	}
 }
