@@ -15,8 +15,9 @@ import (
 // It opens when a probe passes.
 //
 // A single bad event in an otherwise idle queue may close it too. That holds
-// nobody up: as long as few events speak against the line, failing again does
-// not lengthen the interval, so an event that comes fresh is a probe at once.
+// nobody up: as long as only few events speak against the line, their failing
+// again does not lengthen the interval, so an event that comes fresh is a probe
+// at once. (Each waits longer and longer by itself, so they do not swarm.)
 type gate struct {
 	state State // Open, Probing or Denied
 	since time.Time
@@ -32,12 +33,16 @@ type gate struct {
 	next     time.Time     // when the next probe may go
 	out      bool          // a probe is out
 	urged    bool          // an operator wants the next probe now
+	second   bool          // the next probe, or the one out, is a second opinion
 	probes   int           // since it closed
 	closedAt time.Time     // the last time
 
 	epoch    uint64    // grows when what is in flight stops to count
 	tolerant time.Time // until then a single deny closes nothing
 }
+
+// few is how many distinct failing events do speak against the line.
+const few = 3
 
 // tolerance is how long single denies are forgiven once one turned out to be
 // the event's own trouble: a firewall that dislikes some bodies would else
@@ -74,19 +79,19 @@ func (g *gate) alive(now time.Time, epoch uint64) (opened bool) {
 	return opened
 }
 
-// fail notes that an attempt of the event at addr failed. own says that this
-// may be the event's own trouble. It reports whether the state changed.
-func (g *gate) fail(now time.Time, epoch uint64, addr queue.Address, denied, own bool) (changed bool) {
+// fail notes that an attempt of d failed. own says that this may be the event's
+// own trouble. It reports whether the state changed.
+func (g *gate) fail(now time.Time, epoch uint64, d queue.Delivery, denied, own bool) (changed bool) {
 	if epoch != g.epoch {
 		return false
 	}
 	if g.state != Open {
-		return g.probeFailed(now, addr, denied, own)
+		return g.probeFailed(now, d, denied, own)
 	}
 	if own {
 		return false
 	}
-	g.remember(addr)
+	g.remember(d.Address)
 	g.run++
 	switch {
 	case denied && !now.Before(g.tolerant):
@@ -103,22 +108,29 @@ func (g *gate) fail(now time.Time, epoch uint64, addr queue.Address, denied, own
 
 func (g *gate) close(now time.Time, state State) {
 	g.state, g.since, g.closedAt = state, now, now
-	g.probes, g.out, g.urged = 0, false, false
+	g.probes, g.out, g.urged, g.second = 0, false, false, false
 	g.epoch++
 	g.delays.reset()
 	g.interval = g.delays.next()
 	g.next = now.Add(g.interval)
 }
 
-func (g *gate) probeFailed(now time.Time, addr queue.Address, denied, own bool) (changed bool) {
+func (g *gate) probeFailed(now time.Time, d queue.Delivery, denied, own bool) (changed bool) {
 	g.out = false
-	known := own || g.remember(addr)
-	if !known || len(g.failed) >= g.limit {
-		g.interval = g.delays.next()
-	}
-	g.next = now.Add(g.interval)
-	if g.urged {
+	known := own || g.remember(d.Address)
+	// An event that has failed before may be a bad one. So that it does not
+	// cost a long wait just when the line has recovered, another follows soon.
+	g.second = !g.second && d.Attempts > 0 && g.interval > 10*g.delays.min
+	switch {
+	case g.urged:
 		g.next = now
+	case g.second:
+		g.next = now.Add(g.delays.min)
+	default:
+		if !known || len(g.failed) >= few {
+			g.interval = g.delays.next()
+		}
+		g.next = now.Add(g.interval)
 	}
 	if denied && !own && g.state == Probing {
 		g.state, g.since = Denied, now

@@ -10,6 +10,8 @@ import (
 
 func at(n uint64) queue.Address { return queue.Address{Lo: n} }
 
+func fresh(n uint64) queue.Delivery { return queue.Delivery{Address: at(n)} }
+
 func TestTheGateAsATable(t *testing.T) {
 	const limit = 3
 	type step struct {
@@ -50,9 +52,9 @@ func TestTheGateAsATable(t *testing.T) {
 			case "stale pass":
 				g.pass(now, g.epoch-1)
 			case "fail", "deny", "own", "own deny":
-				g.fail(now, g.epoch, at(s.addr), s.op == "deny" || s.op == "own deny", s.op == "own" || s.op == "own deny")
+				g.fail(now, g.epoch, fresh(s.addr), s.op == "deny" || s.op == "own deny", s.op == "own" || s.op == "own deny")
 			case "stale fail":
-				g.fail(now, g.epoch-1, at(s.addr), false, false)
+				g.fail(now, g.epoch-1, fresh(s.addr), false, false)
 			case "an hour":
 				now = now.Add(tolerance)
 			case "renew":
@@ -69,14 +71,14 @@ func TestTheGateAsATable(t *testing.T) {
 func TestProbesAreSpacedFurtherAndFurtherAsMoreEventsFail(t *testing.T) {
 	now := time.Now()
 	g := newGate(10, newDelays(time.Second, 5*time.Minute), now)
-	g.fail(now, g.epoch, at(0), true, false)
+	g.fail(now, g.epoch, fresh(0), true, false)
 	for n := range uint64(30) {
 		if wait := g.next.Sub(now); wait < time.Second || wait > 5*time.Minute {
 			t.Fatalf("wait of %v before probe %d", wait, n)
 		}
 		now = g.next
 		g.launch()
-		g.fail(now, g.epoch, at(n+1), true, false)
+		g.fail(now, g.epoch, fresh(n+1), true, false)
 	}
 	if wait := g.next.Sub(now); wait < 5*time.Minute/3 {
 		t.Errorf("the wait has grown to %v only", wait)
@@ -87,10 +89,28 @@ func TestOneEventFailingAgainDoesNotDelayTheProbeOfAnother(t *testing.T) {
 	now := time.Now()
 	g := newGate(10, newDelays(time.Second, 5*time.Minute), now)
 	for range 30 {
-		g.fail(now, g.epoch, at(1), true, false)
+		g.fail(now, g.epoch, fresh(1), true, false)
 	}
 	if wait := g.next.Sub(now); wait > 3*time.Second {
 		t.Errorf("a fresh event would wait %v", wait)
+	}
+}
+
+func TestAProbeThatMayBeABadEventIsFollowedByAnotherSoon(t *testing.T) {
+	now := time.Now()
+	g := newGate(3, newDelays(time.Second, 5*time.Minute), now)
+	for n := range uint64(20) {
+		g.fail(now, g.epoch, fresh(n), false, false)
+	}
+	var short int
+	for n := range 20 {
+		g.fail(now, g.epoch, queue.Delivery{Address: at(uint64(n)), Attempts: 1}, false, false)
+		if g.next.Sub(now) == time.Second {
+			short++
+		}
+	}
+	if short != 10 {
+		t.Errorf("%d of 20 failed probes were followed by another at once, want every other", short)
 	}
 }
 
@@ -101,14 +121,14 @@ func TestAKickMakesAProbeDueAtOnce(t *testing.T) {
 	if g.urged || !g.next.IsZero() {
 		t.Error("an open gate was kicked")
 	}
-	g.fail(now, g.epoch, at(1), true, false)
+	g.fail(now, g.epoch, fresh(1), true, false)
 	g.kick(now)
 	if g.next.After(now) {
 		t.Errorf("the next probe is %v away", g.next.Sub(now))
 	}
 	g.launch()
 	g.kick(now) // while the probe is out
-	g.fail(now, g.epoch, at(1), true, false)
+	g.fail(now, g.epoch, fresh(1), true, false)
 	if g.next.After(now) {
 		t.Errorf("after a kick during a probe the next is %v away", g.next.Sub(now))
 	}

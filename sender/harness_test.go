@@ -92,7 +92,6 @@ func (q *memQueue) due(max int) (ds []queue.Delivery, wait time.Duration, change
 		return nil, 0, nil, queue.ErrClosed
 	}
 	now := time.Now()
-	slices.SortStableFunc(q.parked, func(a, b parked) int { return a.due.Compare(b.due) })
 	for len(ds) < max {
 		before := len(ds)
 		if len(q.parked) > 0 && !q.parked[0].due.After(now) {
@@ -137,7 +136,7 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 			back = append(back, d)
 		case queue.Retry:
 			d.Attempts, d.Strikes, d.Passes = o.Attempts, o.Strikes, o.Passes
-			q.parked = append(q.parked, parked{d, time.Now().Add(o.Delay)})
+			q.park(d, time.Now().Add(o.Delay))
 		case queue.Bury:
 			q.dead[d.Event.ID] = o
 		}
@@ -147,6 +146,12 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 	}
 	q.stir()
 	return nil
+}
+
+// park keeps q.parked in the order of due times.
+func (q *memQueue) park(d queue.Delivery, due time.Time) {
+	i, _ := slices.BinarySearchFunc(q.parked, due, func(p parked, due time.Time) int { return p.due.Compare(due) })
+	q.parked = slices.Insert(q.parked, i, parked{d, due})
 }
 
 func (q *memQueue) close() {

@@ -128,7 +128,7 @@ func (l *line) passed(now time.Time, r report) queue.Outcome {
 // line is denied this proves nothing: a wrong address refuses events as well.
 func (l *line) refused(now time.Time, r report) queue.Outcome {
 	if l.gate.state == Denied {
-		l.gate.fail(now, r.epoch, r.delivery.Address, false, false)
+		l.gate.fail(now, r.epoch, r.delivery, false, false)
 	} else if l.gate.alive(now, r.epoch) {
 		l.opened(now)
 	}
@@ -178,7 +178,7 @@ func (l *line) failed(now time.Time, r report) queue.Outcome {
 	l.failures++
 	l.last = explain(r)
 	strikes, own := l.blame.failed(r.delivery)
-	if l.gate.fail(now, r.epoch, r.delivery.Address, r.verdict == deny, own) {
+	if l.gate.fail(now, r.epoch, r.delivery, r.verdict == deny, own) {
 		l.closed(r)
 	}
 	if strikes >= l.maximum {

@@ -25,19 +25,19 @@ func TestAnEventThatAlwaysFailsIsBuriedAndHoldsNobody(t *testing.T) {
 				snd := start(t, q, s, nil)
 				s.set(except(is("bad"), odd, passes))
 				q.add("bad")
-				for i := range 4 * 60 * 12 { // five seconds apart, for four hours
+				for i := range 2 * 60 * 6 { // ten seconds apart, for two hours
 					q.add(ids("ok"+strings.Repeat("x", i%3), 1)[0] + time.Now().String())
-					time.Sleep(5 * time.Second)
+					time.Sleep(10 * time.Second)
 				}
 				o, dead := q.letter("bad")
 				if !dead || o.Reason != queue.Poison || o.Attempts < 20 {
 					t.Errorf("letter of the bad event: %+v, %v; want it buried as poison", o, dead)
 				}
-				if worst := s.longestGap(); worst > 10*time.Second {
+				if worst := s.longestGap(); worst > 15*time.Second {
 					t.Errorf("the others stood still for %v", worst)
 				}
 				snd.end(t)
-				wantAccount(t, q, 4*60*12, 1)
+				wantAccount(t, q, 2*60*6, 1)
 			})
 		})
 	}
@@ -78,12 +78,12 @@ func TestPoisonDoesNotHoldALineThatIsProbing(t *testing.T) {
 				if first := s.firstPass(t, up).Sub(up); first > 5*time.Minute {
 					t.Errorf("first delivery %v after the recovery", first)
 				}
-				for range 12 * 60 { // others pass, so that there is something to compare with
+				for range 6 * 60 { // others pass, so that there is something to compare with
 					q.add(ids("later"+time.Now().String(), 3)...)
 					time.Sleep(20 * time.Second)
 				}
 				snd.end(t)
-				wantAccount(t, q, 100+3*12*60, 5)
+				wantAccount(t, q, 100+3*6*60, 5)
 			})
 		})
 	}
@@ -118,10 +118,10 @@ func TestAFirewallThatDislikesManyBodiesDoesNotStopTheRest(t *testing.T) {
 		q, s := newMemQueue(), newSite(t)
 		snd := start(t, q, s, nil)
 		s.set(except(func(id string) bool { return strings.HasSuffix(id, "7") }, says(403, "blocked"), passes))
-		q.add(ids("e", 3000)...) // every tenth is disliked
+		q.add(ids("e", 1500)...) // every tenth is disliked
 		time.Sleep(time.Minute)
-		if got, _, _, _ := q.account(); got != 2700 {
-			t.Errorf("%d delivered within a minute, want 2700", got)
+		if got, _, _, _ := q.account(); got != 1350 {
+			t.Errorf("%d delivered within a minute, want 1350", got)
 		}
 		snd.end(t)
 	})
@@ -142,7 +142,7 @@ func TestWithEverythingFailingNobodyIsBuried(t *testing.T) {
 				time.Sleep(time.Minute)
 				s.set(trouble)
 				q.add(ids("e", 50)...)
-				time.Sleep(48 * time.Hour)
+				time.Sleep(10 * time.Hour)
 				s.set(passes)
 				time.Sleep(15 * time.Minute)
 				snd.end(t)

@@ -146,7 +146,7 @@ func TestRealTroubleIsNamed(t *testing.T) {
 		{"name does not resolve", "http://destination.test", noNames, retry, resultDNS},
 		{"reset before the answer", tcp(t, after("", reset)), nil, retry, resultReset},
 		{"closed before the answer", tcp(t, after("", nil)), nil, retry, resultReset},
-		{"reset amid the status line", tcp(t, after("HTTP/1.1 20", reset)), nil, retry, resultReset},
+		{"closed amid the header", tcp(t, after("HTTP/1.1 200 OK\r\nDate: x\r\n", nil)), nil, retry, resultReset},
 		{"closed amid the status line", tcp(t, after("HTTP/1.1 20", nil)), nil, retry, resultMalformed},
 		{"closed amid the body of 200", tcp(t, after("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", nil)), nil, retry, resultCutOff},
 		{"reset amid the body of 400", tcp(t, after("HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\n{", reset)), nil, retry, resultCutOff},
