@@ -26,7 +26,8 @@ func diskUsage(dir string) (usage, error) {
 	return usage{bytes: bytes, free: int64(fs.Bavail) * fs.Bsize}, err
 }
 
-// allocated sums the blocks behind the files of dir.
+// allocated sums the blocks behind the files of dir. Damaged files that were
+// set aside do not count: they must not keep the queue from taking events.
 func allocated(dir string) (int64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -35,6 +36,9 @@ func allocated(dir string) (int64, error) {
 	var sum int64
 	for _, e := range entries {
 		var st unix.Stat_t
+		if strings.Contains(e.Name(), ".bad") {
+			continue
+		}
 		// A file that was removed since the listing holds nothing.
 		if unix.Lstat(filepath.Join(dir, e.Name()), &st) == nil {
 			sum += st.Blocks * 512

@@ -13,8 +13,10 @@ import (
 // The on-disk format. This file is the only one that knows it.
 //
 //	dir/lock             flock, held by the process that owns the queue
-//	dir/00000001.seg     a bbolt file: one segment of the line
-//	dir/00000002.seg.tmp a segment being born, removed at start
+//	dir/00000001.seg     a bbolt file: segment N of the line
+//	dir/N.seg.tmp        a segment being born or rewritten, removed at start
+//	dir/N.seg.failed     a write to that segment failed: it is not appended to
+//	dir/N.seg.bad        a damaged file set aside, with the reason in .bad.txt
 //
 //	bucket   key            value (every one a frame, see below)
 //	segment  "head"         format version, segment number

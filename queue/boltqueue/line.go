@@ -25,7 +25,8 @@ const maxOpen = 16
 
 // startLine finds the segments in dir and makes the newest ready to append.
 func (q *Queue) startLine() error {
-	numbers, err := q.listSegments()
+	q.removeUnfinished()
+	numbers, err := segmentNumbers(q.opts.Dir)
 	if err != nil {
 		return err
 	}
@@ -41,29 +42,31 @@ func (q *Queue) startLine() error {
 	return q.ensureTail()
 }
 
-// listSegments returns the numbers of the segments in dir, in order, and
-// removes those that were never finished.
-func (q *Queue) listSegments() ([]uint64, error) {
-	entries, err := os.ReadDir(q.opts.Dir)
+// segmentNumbers returns the numbers of the segments in dir, in order.
+func segmentNumbers(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	var numbers []uint64
 	for _, e := range entries {
-		name := e.Name()
-		if strings.HasSuffix(name, ".seg.tmp") {
-			if err := os.Remove(filepath.Join(q.opts.Dir, name)); err != nil {
-				q.log.Warn("unfinished segment not removed", "file", name, "error", err)
-			}
-			continue
-		}
-		digits, isSegment := strings.CutSuffix(name, ".seg")
+		digits, isSegment := strings.CutSuffix(e.Name(), ".seg")
 		if n, err := strconv.ParseUint(digits, 10, 64); isSegment && err == nil {
 			numbers = append(numbers, n)
 		}
 	}
 	slices.Sort(numbers)
 	return numbers, nil
+}
+
+// removeUnfinished removes files that a crash left before they had a name.
+func (q *Queue) removeUnfinished() {
+	paths, _ := filepath.Glob(filepath.Join(q.opts.Dir, "*.seg.tmp")) // the pattern is right
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil {
+			q.log.Warn("unfinished segment not removed", "file", p, "error", err)
+		}
+	}
 }
 
 // adoptSpare takes the last segment out of the line again if nothing was ever
@@ -86,6 +89,10 @@ func (q *Queue) adoptSpare() error {
 // continueTail makes seg take appends again after a restart. When it cannot,
 // the line goes on with a new segment.
 func (q *Queue) continueTail(seg *segment) {
+	if _, err := os.Stat(seg.failedPath()); err == nil {
+		q.log.Warn("newest segment not continued", "segment", seg.number, "error", "a write to it failed in an earlier run")
+		return
+	}
 	err := q.learn(seg)
 	if err == nil {
 		_, err = reserve(seg.path, q.opts.reservation())
@@ -125,37 +132,52 @@ func (q *Queue) ensureTail() error {
 	return nil
 }
 
-// learn reads the book of a segment, once.
+// learn walks a segment's file and reads its book, once, repairing the file if
+// need be. Until then nothing else touches the file.
 func (q *Queue) learn(seg *segment) error {
+	seg.learning.Lock()
+	defer seg.learning.Unlock()
 	q.mu.Lock()
-	known := seg.known
+	known, lost := seg.known, seg.unreadable
 	q.mu.Unlock()
-	if known {
-		return nil
+	if known || lost != nil {
+		return lost
 	}
-	b, size, err := seg.readBook()
+	in, err := seg.inspect()
+	if errors.Is(err, errDamaged) {
+		in, err = q.repair(seg, err)
+	}
 	if err != nil {
-		if !errors.Is(err, ErrNewer) {
-			q.setAside(seg, err)
-		}
+		q.setAside(seg, err)
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !seg.known {
-		seg.stored, seg.book, seg.size, seg.known = b, b, size, true
-		q.rejects += int64(b.rejectBytes)
-	}
+	seg.stored, seg.book, seg.known = in.book, in.book, true
+	seg.size, seg.free = in.size, in.free
+	q.rejects += int64(in.book.rejectBytes)
 	return nil
 }
 
-// setAside takes a segment that cannot be read out of the line and leaves its
-// file where it is.
+// inspect walks the file and checks that it is this segment's.
+func (s *segment) inspect() (inspection, error) {
+	in, err := inspect(s.path)
+	if err == nil && in.number != s.number {
+		err = fmt.Errorf("%w: the file is segment %d", errDamaged, in.number)
+	}
+	return in, err
+}
+
+// setAside takes a segment that can be neither read nor repaired out of the
+// line and leaves its file where it is.
 func (q *Queue) setAside(seg *segment, why error) {
 	q.mu.Lock()
+	seg.unreadable = why
 	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
 	q.mu.Unlock()
-	q.raise(filepath.Base(seg.path), fmt.Sprintf("%s cannot be read: %v; it is left untouched and its events are not sent", seg.path, why))
+	if !errors.Is(why, errGone) {
+		q.raise(filepath.Base(seg.path), fmt.Sprintf("%s cannot be read: %v; it is left as it is and its events are not sent", seg.path, why))
+	}
 }
 
 // takeSpare returns a segment that is ready to append to, making one if none
@@ -211,7 +233,7 @@ func (q *Queue) noRoomFor(size int64) (string, error) {
 
 // nextNumber is beyond every number in use, files set aside included.
 func (q *Queue) nextNumber() uint64 {
-	numbers, err := q.listSegments()
+	numbers, err := segmentNumbers(q.opts.Dir)
 	if err != nil || len(numbers) == 0 {
 		numbers = []uint64{0}
 	}
@@ -266,7 +288,7 @@ func (q *Queue) learnAll() {
 			return
 		}
 		if q.learn(seg) == nil { // otherwise set aside and alarmed
-			_ = q.do(func() error { q.retire(seg); return nil }) // only closing refuses it
+			_ = q.do(func() error { q.retire(seg); q.thin(seg); return nil }) // only closing refuses it
 		}
 	}
 	nudge(q.wake)
@@ -343,6 +365,9 @@ func (q *Queue) unlink(seg *segment) error {
 	}
 	err := q.step("unlink.remove", func() error { return os.Remove(seg.path) })
 	if err != nil {
+		return err
+	}
+	if err := os.Remove(seg.failedPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return q.step("unlink.syncdir", func() error { return q.syncDir() })

@@ -18,9 +18,6 @@ const (
 	// defaultSegmentBytes is where a segment is full and the next is begun.
 	defaultSegmentBytes = 32 << 20
 
-	// marksSlack is reserved in a sealed segment, for marks.
-	marksSlack = 4 << 20
-
 	// growBytes is the step in which bbolt lengthens a file, one fsync each.
 	growBytes = 2 << 20
 )
@@ -30,12 +27,17 @@ const (
 // blocks, and pages that bbolt copies.
 func (o Options) reservation() int64 { return o.segmentBytes + o.segmentBytes/4 }
 
+// marksSlack is what a sealed segment has reserved beyond its end, for marks.
+func (o Options) marksSlack() int64 { return o.segmentBytes / 8 }
+
 // segment is one file of the line: a complete little queue with a book of its
 // own that must balance. Nothing ever moves between segments.
 type segment struct {
 	number uint64
 	path   string
 	noSync bool // tests only: break the promise to see the proof fail
+
+	learning sync.Mutex // held while the file is walked and repaired
 
 	// mu serialises every entry into bbolt, so that nobody ever waits inside it:
 	// a panic in there may leave bbolt's own locks held.
@@ -48,27 +50,33 @@ type segment struct {
 	// Owned by the writer goroutine.
 	stored book              // what the file says
 	size   int64             // of the file, as far as bbolt has used it
+	free   int64             // of size, in free pages
 	texts  map[string]uint64 // details already stored, as far as worth remembering
 
 	// Guarded by Queue.mu.
-	book   book      // stored, and what was settled since
-	known  bool      // book was read
-	failed error     // a write or fsync failed: final for this process
-	held   time.Time // no marks before this: the medium had no room
-	dirty  []*openBlock
-	edits  int // counts changes made behind the cursor's back
+	book       book      // stored, and what was settled since
+	known      bool      // the file was walked and its book read
+	unreadable error     // the file could be neither read nor repaired
+	failed     error     // a write or fsync failed: final for this process
+	held       time.Time // no marks before this: the medium had no room
+	dirty      []*openBlock
+	edits      int // counts changes made behind the cursor's back
 }
 
 func segmentPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%08d.seg", number))
 }
 
+// failedPath is beside a segment on which a write failed: the next process
+// must not append to it either.
+func (s *segment) failedPath() string { return s.path + ".failed" }
+
 // birth makes segment number in dir, durable before it returns.
 func (q *Queue) birth(number uint64) (*segment, error) {
-	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync,
+	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync, identity: newIdentity(),
 		stored: newBook(), book: newBook(), known: true}
 	tmp := s.path + ".tmp"
-	if err := s.write(tmp); err != nil {
+	if err := s.create(tmp); err != nil {
 		os.Remove(tmp)
 		return nil, fmt.Errorf("make segment %d: %w", number, err)
 	}
@@ -90,14 +98,14 @@ func (q *Queue) birth(number uint64) (*segment, error) {
 	return s, nil
 }
 
-// write lays out an empty segment in a new file at path.
-func (s *segment) write(path string) error {
+// create lays out an empty segment in a new file at path, with the book it has
+// in memory.
+func (s *segment) create(path string) error {
 	os.Remove(path)
 	db, err := bolt.Open(path, 0o600, s.options())
 	if err != nil {
 		return err
 	}
-	s.identity = newIdentity()
 	err = db.Update(func(tx *bolt.Tx) error { return s.layOut(tx) })
 	return errors.Join(err, db.Close())
 }
@@ -160,7 +168,11 @@ func (s *segment) open() error {
 	if s.db != nil {
 		return nil
 	}
-	db, err := bolt.Open(s.path, 0o600, s.options())
+	opts := s.options()
+	opts.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		return os.OpenFile(name, flag&^os.O_CREATE, mode) // a segment that is gone stays gone
+	}
+	db, err := bolt.Open(s.path, 0o600, opts)
 	if err != nil {
 		return fmt.Errorf("open segment %d: %w", s.number, err)
 	}
@@ -185,13 +197,10 @@ func (s *segment) readHead(tx *bolt.Tx) error {
 	if err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	r := reader{buf: f.payload}
-	version, number := r.uvarint(), r.uvarint()
+	number, err := decodeHead(f.payload)
 	switch {
-	case r.bad:
-		return r.err("head")
-	case version > formatVersion:
-		return fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, version, formatVersion)
+	case err != nil:
+		return err
 	case number != s.number:
 		return fmt.Errorf("%w: the file is segment %d", errDamaged, number)
 	}
@@ -219,7 +228,16 @@ func (s *segment) update(fn func(*bolt.Tx) error) error {
 		if err := tx.Commit(); err != nil {
 			return err
 		}
-		return db.View(func(tx *bolt.Tx) error { s.size = tx.Size(); return nil })
+		return s.measure(db)
+	})
+}
+
+// measure notes how much of the file is used and how much of that is free.
+func (s *segment) measure(db *bolt.DB) error {
+	return db.View(func(tx *bolt.Tx) error {
+		st := db.Stats()
+		s.size, s.free = tx.Size(), int64(st.FreePageN+st.PendingPageN)*int64(db.Info().PageSize)
+		return nil
 	})
 }
 
@@ -241,18 +259,4 @@ func (s *segment) close() error {
 func (s *segment) putBook(tx *bolt.Tx, b book) error {
 	f := frame{kind: kindBook, identity: s.identity, stamp: uint64(tx.ID()), payload: b.encode()}
 	return tx.Bucket([]byte(bucketSegment)).Put([]byte(keyBook), f.encode())
-}
-
-// readBook returns the book and the size as the file has them.
-func (s *segment) readBook() (b book, size int64, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
-		if err != nil {
-			return fmt.Errorf("book: %w", err)
-		}
-		size = tx.Size()
-		b, err = decodeBook(f.payload)
-		return err
-	})
-	return b, size, err
 }

@@ -264,6 +264,7 @@ func (q *Queue) flushDue(now time.Time) time.Duration {
 		q.retire(seg)
 		for q.flushNeeded(seg, now) && q.flush(seg, now) {
 		}
+		q.thin(seg)
 	}
 	return q.untilDue()
 }
@@ -369,16 +370,17 @@ func (q *Queue) flushAll() {
 	}
 }
 
-// idleRollBytes is how large an empty tail may be before its disk is given
-// back by rolling to a fresh one.
+// idleRollBytes is how large a tail of which little is left may be before the
+// line moves on, so that its disk can be given back.
 const idleRollBytes = 4 << 20
 
-// rollIdle leaves a tail that has grown and is empty, so that a drained queue
-// is small again.
+// rollIdle leaves a tail that has grown and holds next to nothing any more, so
+// that a drained queue is small again.
 func (q *Queue) rollIdle() {
 	q.mu.Lock()
 	tail := q.tail
-	roll := tail != nil && tail.book.empty() && tail.size > min(idleRollBytes, q.opts.segmentBytes/2)
+	roll := tail != nil && tail.size > min(idleRollBytes, q.opts.segmentBytes/2) &&
+		(tail.book.empty() || tail.size-tail.free <= tail.size/(2*thinShare))
 	q.mu.Unlock()
 	if !roll {
 		return
@@ -387,8 +389,6 @@ func (q *Queue) rollIdle() {
 	if err != nil {
 		return // no room for another; this one still serves
 	}
-	q.mu.Lock()
-	q.line = append(q.line, next)
-	q.tail = next
-	q.mu.Unlock()
+	q.follow(next)
+	q.thin(tail)
 }

@@ -31,7 +31,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	s := q.snapshot()
 	s.Bytes, s.MaxBytes, s.FreeBytes = use.bytes, q.opts.MaxBytes, use.free
 	s.Oldest = older(s.Oldest, unopened)
-	return s, nil
+	s.Damaged, err = setAsideFiles(q.opts.Dir)
+	return s, err
 }
 
 // snapshot is what memory knows.

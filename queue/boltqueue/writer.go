@@ -3,6 +3,7 @@ package boltqueue
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -134,6 +135,9 @@ func (q *Queue) writeFailed(seg *segment, err error) {
 		q.tail = nil
 	}
 	q.mu.Unlock()
+	if err := os.WriteFile(seg.failedPath(), []byte(err.Error()+"\n"), 0o600); err != nil {
+		q.log.Warn("failed segment not marked", "segment", seg.number, "error", err)
+	}
 	q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf(
 		"writing %s failed: %v; nothing more is written to it, its events are sent all the same and may be sent again after a restart; check the disk", seg.path, err))
 	nudge(q.tend)
@@ -152,15 +156,20 @@ func (q *Queue) tailWithRoom() (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.mu.Lock()
-	q.line = append(q.line, next)
-	q.tail = next
-	q.mu.Unlock()
-	nudge(q.tend) // another spare, and the old tail may be empty already
+	q.follow(next)
 	if tail != nil {
 		q.seal(tail)
 	}
 	return next, nil
+}
+
+// follow makes next the tail.
+func (q *Queue) follow(next *segment) {
+	q.mu.Lock()
+	q.line = append(q.line, next)
+	q.tail = next
+	q.mu.Unlock()
+	nudge(q.tend) // for another spare
 }
 
 // seal ends a segment's time as the tail: an empty commit, so that either of
@@ -174,18 +183,19 @@ func (q *Queue) seal(seg *segment) {
 		q.writeFailed(seg, err)
 		return
 	}
-	err = q.step("seal.release", func() error { return seg.shrinkReservation() })
+	err = q.step("seal.release", func() error { return seg.reserveForMarks(q.opts.marksSlack()) })
 	if err != nil {
 		q.log.Warn("reservation not exchanged", "segment", seg.number, "error", err)
 	}
 }
 
-func (s *segment) shrinkReservation() error {
+// reserveForMarks exchanges what is reserved for slack bytes beyond the end.
+func (s *segment) reserveForMarks(slack int64) error {
 	return s.enter(func(*bolt.DB) error {
 		if err := release(s.path); err != nil {
 			return err
 		}
-		_, err := reserve(s.path, s.size+marksSlack)
+		_, err := reserve(s.path, s.size+slack)
 		return err
 	})
 }

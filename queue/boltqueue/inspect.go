@@ -1,0 +1,155 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// inspection is what a walk through a segment file found.
+type inspection struct {
+	identity uint64
+	number   uint64
+	book     book
+	size     int64 // bytes that bbolt uses
+	free     int64 // of those, in free pages
+}
+
+// inspect walks the segment file at path and checks everything in it: pages,
+// frames, marks, and the book against what it tells of. bbolt never opens a
+// file that has not passed, for what bbolt does with a damaged one is measured:
+// a truncated map is a fault, a page that points at itself overflows the
+// stack, a changed count silently hides what was acknowledged.
+func inspect(path string) (inspection, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return inspection{}, err
+	}
+	defer f.Close()
+	p, err := openPages(f)
+	if err != nil {
+		return inspection{}, err
+	}
+	in := inspector{blocks: map[uint64]uint32{}, marks: map[uint64][]byte{}}
+	if err := p.walk(in.visit); err != nil {
+		return inspection{}, err
+	}
+	in.size = int64(p.meta.end) * p.meta.pageSize
+	in.free = int64(p.free) * p.meta.pageSize
+	return in.inspection, in.recount()
+}
+
+// inspector gathers what a walk shows.
+type inspector struct {
+	inspection
+	heads, books        int
+	blocks              map[uint64]uint32 // number to count
+	marks               map[uint64][]byte
+	live, dead, rejects uint64 // recounted
+}
+
+// visit checks one item.
+func (in *inspector) visit(bucket string, key, value []byte) error {
+	var err error
+	switch bucket {
+	case bucketSegment:
+		err = in.visitSegment(string(key), value)
+	case bucketBlocks:
+		var f frame
+		if f, err = in.frame(value, kindBlock, keyNumber(key)); err == nil {
+			in.blocks[f.number] = f.count
+			in.live += uint64(f.count) // less what marks say
+		}
+	case bucketMarks:
+		in.marks[keyNumber(key)] = append([]byte(nil), value...)
+	case bucketRejects:
+		var f frame
+		if f, err = in.frame(value, kindReject, keyNumber(key)); err == nil {
+			_, _, _, err = decodeReject(f)
+			in.rejects++
+		}
+	case bucketTexts:
+		_, err = in.frame(value, kindText, keyNumber(key))
+	default:
+		err = fmt.Errorf("%w: no bucket of ours", errDamaged)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %d: %w", bucket, keyNumber(key), err)
+	}
+	return nil
+}
+
+func (in *inspector) visitSegment(key string, value []byte) error {
+	switch key {
+	case keyHead:
+		in.heads++
+		f, err := in.frame(value, kindHead, 0)
+		if err == nil {
+			in.number, err = decodeHead(f.payload)
+		}
+		return err
+	case keyBook:
+		in.books++
+		f, err := in.frame(value, kindBook, 0)
+		if err == nil {
+			in.book, err = decodeBook(f.payload)
+		}
+		return err
+	}
+	return fmt.Errorf("%w: unknown key %q", errDamaged, key)
+}
+
+// frame parses a value; all frames of a file have the same identity.
+func (in *inspector) frame(value []byte, want kind, number uint64) (frame, error) {
+	f, err := parseFrame(value, want, in.identity, number)
+	in.identity = f.identity
+	return f, err
+}
+
+// recount holds the book against what was found.
+func (in *inspector) recount() error {
+	if in.heads != 1 || in.books != 1 {
+		return fmt.Errorf("%w: %d heads and %d books", errDamaged, in.heads, in.books)
+	}
+	var errs []error
+	for n, value := range in.marks {
+		if err := in.subtract(n, value); err != nil {
+			errs = append(errs, fmt.Errorf("marks %d: %w", n, err))
+		}
+	}
+	in.dead += in.rejects
+	if len(errs) == 0 && (in.live != in.book.live || in.dead != in.book.dead || in.rejects != in.book.rejects) {
+		errs = append(errs, fmt.Errorf("%w: the book says %d queued and %d dead, the file holds %d and %d",
+			errDamaged, in.book.live, in.book.dead, in.live, in.dead))
+	}
+	return errors.Join(errs...)
+}
+
+// subtract takes what marks say is settled from what a block brought.
+func (in *inspector) subtract(number uint64, value []byte) error {
+	count, known := in.blocks[number]
+	if !known {
+		return fmt.Errorf("%w: there is no such block", errDamaged)
+	}
+	st, letters, err := blockMarks(value, in.identity, number, int(count))
+	if err != nil {
+		return err
+	}
+	t := tallyOf(st, letters)
+	in.live -= uint64(int(count) - t.by[live])
+	in.dead += uint64(t.by[dead])
+	return nil
+}
+
+// decodeHead returns the number of a segment, or ErrNewer.
+func decodeHead(payload []byte) (number uint64, err error) {
+	r := reader{buf: payload}
+	version, number := r.uvarint(), r.uvarint()
+	switch {
+	case r.bad:
+		return 0, r.err("head")
+	case version > formatVersion:
+		return 0, fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, version, formatVersion)
+	}
+	return number, nil
+}

@@ -1,0 +1,285 @@
+package boltqueue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+)
+
+// bbolt's page format, as far as the walk needs it (bbolt's internal/common:
+// page.go, meta.go, inode.go). Version 2 has been its only format since 2014.
+const (
+	boltMagic   = 0xED0CDAED
+	boltVersion = 2
+
+	pageHeaderSize = 16 // id u64, flags u16, count u16, overflow u32
+	metaSize       = 64
+	branchElemSize = 16 // pos u32, key size u32, page u64
+	leafElemSize   = 16 // flags u32, pos u32, key size u32, value size u32
+	bucketHeader   = 16 // root page u64, sequence u64
+
+	flagBranch   = 0x01
+	flagLeaf     = 0x02
+	flagFreelist = 0x10
+
+	leafIsBucket = 0x01
+
+	maxDepth = 32 // of a tree; a full segment has 3
+)
+
+// meta is one of bbolt's two meta pages.
+type meta struct {
+	pageSize                  int64
+	root, freelist, end, txid uint64 // end is the first page never used
+}
+
+// pageFile reads a bbolt file page by page, without mapping it: a mapped file
+// that is cut short is a fault that cannot be recovered from.
+type pageFile struct {
+	file io.ReaderAt
+	size int64
+	meta meta
+	seen []bool // pages met so far, each may be met once
+	free int    // pages that are free
+}
+
+// openPages checks both meta pages of the file and returns it ready to walk.
+func openPages(f *os.File) (*pageFile, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p := &pageFile{file: f, size: info.Size()}
+	page := int64(os.Getpagesize())
+	if p.size < 4*page {
+		return nil, fmt.Errorf("%w: the file has %d bytes, fewer than an empty segment", errDamaged, p.size)
+	}
+	first, err := p.readMeta(0)
+	if err != nil {
+		return nil, fmt.Errorf("first meta page: %w", err)
+	}
+	second, err := p.readMeta(first.pageSize)
+	if err != nil {
+		return nil, fmt.Errorf("second meta page: %w", err)
+	}
+	newer, older := first, second
+	if second.txid > first.txid {
+		newer, older = second, first
+	}
+	switch {
+	case newer.txid != older.txid+1:
+		return nil, fmt.Errorf("%w: the meta pages are of transactions %d and %d, not neighbours", errDamaged, older.txid, newer.txid)
+	case newer.end < 4 || int64(newer.end)*newer.pageSize > p.size:
+		return nil, fmt.Errorf("%w: %d pages in use, the file has %d bytes", errDamaged, newer.end, p.size)
+	}
+	p.meta, p.seen = newer, make([]bool, newer.end)
+	return p, nil
+}
+
+func (p *pageFile) readMeta(at int64) (meta, error) {
+	buf := make([]byte, pageHeaderSize+metaSize)
+	if _, err := p.file.ReadAt(buf, at); err != nil {
+		return meta{}, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	b, le := buf[pageHeaderSize:], binary.LittleEndian
+	sum := fnv.New64a()
+	sum.Write(b[:metaSize-8])
+	m := meta{pageSize: int64(le.Uint32(b[8:])), root: le.Uint64(b[16:]), freelist: le.Uint64(b[32:]),
+		end: le.Uint64(b[40:]), txid: le.Uint64(b[48:])}
+	switch {
+	case le.Uint32(b) != boltMagic || le.Uint32(b[4:]) != boltVersion:
+		return meta{}, fmt.Errorf("%w: not a bbolt file", errDamaged)
+	case le.Uint64(b[56:]) != sum.Sum64():
+		return meta{}, fmt.Errorf("%w: checksum", errDamaged)
+	case m.pageSize != int64(os.Getpagesize()):
+		return meta{}, fmt.Errorf("%w: pages of %d bytes, this machine has %d", errDamaged, m.pageSize, os.Getpagesize())
+	}
+	return m, nil
+}
+
+// page is one page with its overflow, checked as far as it can be by itself.
+type page struct {
+	id    uint64
+	flags uint16
+	count int
+	body  []byte // the page and its overflow, header included
+}
+
+// read reads a page that has not been met yet.
+func (p *pageFile) read(id uint64) (page, error) {
+	if id < 2 || id >= p.meta.end {
+		return page{}, fmt.Errorf("%w: page %d is out of range", errDamaged, id)
+	}
+	head := make([]byte, pageHeaderSize)
+	if _, err := p.file.ReadAt(head, int64(id)*p.meta.pageSize); err != nil {
+		return page{}, fmt.Errorf("%w: page %d: %w", errDamaged, id, err)
+	}
+	le := binary.LittleEndian
+	pages := uint64(le.Uint32(head[12:])) + 1
+	if le.Uint64(head) != id || id+pages > p.meta.end {
+		return page{}, fmt.Errorf("%w: page %d says that it is page %d with %d more", errDamaged, id, le.Uint64(head), pages-1)
+	}
+	for i := range pages {
+		if p.seen[id+i] {
+			return page{}, fmt.Errorf("%w: page %d is used twice", errDamaged, id+i)
+		}
+		p.seen[id+i] = true
+	}
+	body := make([]byte, int64(pages)*p.meta.pageSize)
+	if _, err := p.file.ReadAt(body, int64(id)*p.meta.pageSize); err != nil {
+		return page{}, fmt.Errorf("%w: page %d: %w", errDamaged, id, err)
+	}
+	return page{id: id, flags: le.Uint16(head[8:]), count: int(le.Uint16(head[10:])), body: body}, nil
+}
+
+// visit is told of every item of a bucket; path is the bucket's name.
+type visit func(bucket string, key, value []byte) error
+
+// walk visits every item of every bucket, checking all structure on the way.
+func (p *pageFile) walk(do visit) error {
+	if err := p.walkFreelist(); err != nil {
+		return err
+	}
+	return p.walkTree(p.meta.root, 0, nil, func(flags uint32, name, value []byte) error {
+		if flags&leafIsBucket == 0 || len(value) < bucketHeader {
+			return fmt.Errorf("%w: the root holds %q, which is no bucket", errDamaged, name)
+		}
+		item := func(flags uint32, key, value []byte) error {
+			if flags != 0 {
+				return fmt.Errorf("%w: bucket %q holds a bucket", errDamaged, name)
+			}
+			return do(string(name), key, value)
+		}
+		if root := binary.LittleEndian.Uint64(value); root != 0 {
+			return p.walkTree(root, 0, nil, item)
+		}
+		return leafItems(page{flags: flagLeaf, count: inlineCount(value), body: value[bucketHeader:]}, item)
+	})
+}
+
+func inlineCount(value []byte) int {
+	if len(value) < bucketHeader+pageHeaderSize {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint16(value[bucketHeader+10:]))
+}
+
+// walkTree visits the leaves under page id; low is the least key there may be.
+func (p *pageFile) walkTree(id uint64, depth int, low []byte, item func(flags uint32, key, value []byte) error) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%w: the tree is deeper than any tree of ours", errDamaged)
+	}
+	pg, err := p.read(id)
+	if err != nil {
+		return err
+	}
+	switch pg.flags {
+	case flagLeaf:
+		return leafItems(pg, func(flags uint32, key, value []byte) error {
+			if bytes.Compare(key, low) < 0 {
+				return fmt.Errorf("%w: page %d: a key before its branch", errDamaged, id)
+			}
+			return item(flags, key, value)
+		})
+	case flagBranch:
+		return p.branchItems(pg, depth, item)
+	}
+	return fmt.Errorf("%w: page %d has flags %#x", errDamaged, id, pg.flags)
+}
+
+func (p *pageFile) branchItems(pg page, depth int, item func(uint32, []byte, []byte) error) error {
+	if pg.count == 0 {
+		return fmt.Errorf("%w: branch page %d is empty", errDamaged, pg.id)
+	}
+	var last []byte
+	for i := range pg.count {
+		at := pageHeaderSize + i*branchElemSize
+		if at+branchElemSize > len(pg.body) {
+			return fmt.Errorf("%w: page %d counts %d items, more than fit", errDamaged, pg.id, pg.count)
+		}
+		le := binary.LittleEndian
+		key, ok := cut(pg.body, at, le.Uint32(pg.body[at:]), le.Uint32(pg.body[at+4:]))
+		if !ok || i > 0 && bytes.Compare(key, last) <= 0 {
+			return fmt.Errorf("%w: page %d: key %d is out of place", errDamaged, pg.id, i)
+		}
+		last = key
+		if err := p.walkTree(le.Uint64(pg.body[at+8:]), depth+1, key, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func leafItems(pg page, item func(flags uint32, key, value []byte) error) error {
+	var last []byte
+	for i := range pg.count {
+		at := pageHeaderSize + i*leafElemSize
+		if at+leafElemSize > len(pg.body) {
+			return fmt.Errorf("%w: page %d counts %d items, more than fit", errDamaged, pg.id, pg.count)
+		}
+		le := binary.LittleEndian
+		keySize, valueSize := le.Uint32(pg.body[at+8:]), le.Uint32(pg.body[at+12:])
+		key, ok := cut(pg.body, at, le.Uint32(pg.body[at+4:]), keySize)
+		value, also := cut(pg.body, at, le.Uint32(pg.body[at+4:])+keySize, valueSize)
+		if !ok || !also || i > 0 && bytes.Compare(key, last) <= 0 {
+			return fmt.Errorf("%w: page %d: item %d is out of place", errDamaged, pg.id, i)
+		}
+		last = key
+		if err := item(le.Uint32(pg.body[at:]), key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut returns size bytes that begin pos after at, if they are there.
+func cut(b []byte, at int, pos, size uint32) ([]byte, bool) {
+	from := uint64(at) + uint64(pos)
+	to := from + uint64(size)
+	if to > uint64(len(b)) {
+		return nil, false
+	}
+	return b[from:to:to], true
+}
+
+// walkFreelist checks the list of free pages and notes them as met.
+func (p *pageFile) walkFreelist() error {
+	ids, err := p.freePages()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if id < 2 || id >= p.meta.end || p.seen[id] {
+			return fmt.Errorf("%w: free page %d is out of range or in use", errDamaged, id)
+		}
+		p.seen[id] = true
+	}
+	p.free = len(ids)
+	return nil
+}
+
+// freePages reads the list of free pages.
+func (p *pageFile) freePages() ([]uint64, error) {
+	pg, err := p.read(p.meta.freelist)
+	if err != nil {
+		return nil, fmt.Errorf("freelist: %w", err)
+	}
+	if pg.flags != flagFreelist {
+		return nil, fmt.Errorf("%w: page %d is no freelist", errDamaged, pg.id)
+	}
+	list, count := pg.body[pageHeaderSize:], uint64(pg.count)
+	if count == 0xFFFF { // too many for 16 bits: the first entry counts them
+		count, list = binary.LittleEndian.Uint64(list), list[8:]
+	}
+	if count > uint64(len(list)/8) {
+		return nil, fmt.Errorf("%w: the freelist counts %d pages, more than fit", errDamaged, count)
+	}
+	ids := make([]uint64, count)
+	for i := range ids {
+		ids[i] = binary.LittleEndian.Uint64(list[8*i:])
+	}
+	return ids, nil
+}

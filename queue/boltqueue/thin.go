@@ -1,0 +1,88 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+const (
+	// thinBytes is how large a segment must be to be worth rewriting.
+	thinBytes = 1 << 20
+
+	// thinShare is the part of a segment in use, one in so many, below which it
+	// is rewritten.
+	thinShare = 4
+)
+
+// thin rewrites sealed segments of which little is left: stragglers and dead
+// letters must not keep 32 MiB each. Called by the writer, which is held up
+// for as long as writing a quarter of a segment takes.
+func (q *Queue) thin(seg *segment) {
+	if !q.thinnable(seg) {
+		return
+	}
+	if err := q.rewrite(seg); err != nil {
+		q.log.Warn("segment not made smaller", "segment", seg.number, "error", err)
+		return
+	}
+	q.log.Debug("segment made smaller", "segment", seg.number, "bytes", seg.size)
+}
+
+func (q *Queue) thinnable(seg *segment) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return seg != q.tail && seg.known && seg.failed == nil && !seg.book.empty() &&
+		seg.size > thinBytes && seg.size-seg.free <= seg.size/thinShare
+}
+
+// rewrite copies a segment into a small file of the same identity and the same
+// addresses, and lets that take its name: atomic by itself. Whoever wants to
+// enter meanwhile waits.
+func (q *Queue) rewrite(seg *segment) error {
+	tmp := seg.path + ".tmp"
+	err := seg.enter(func(db *bolt.DB) error {
+		if err := copyInto(tmp, db, seg.options()); err != nil {
+			return err
+		}
+		if err := q.step("thin.rename", func() error { return os.Rename(tmp, seg.path) }); err != nil {
+			return err
+		}
+		seg.db = nil // the old file has no name any more
+		return errors.Join(q.step("thin.syncdir", q.syncDir), db.Close())
+	})
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("rewrite segment %d: %w", seg.number, err)
+	}
+	if err := seg.enter(seg.measure); err != nil {
+		return err
+	}
+	return seg.reserveForMarks(q.opts.marksSlack() / thinShare)
+}
+
+// copyInto writes every item of db into a new file at path.
+func copyInto(path string, db *bolt.DB, opts *bolt.Options) error {
+	os.Remove(path)
+	fresh, err := bolt.Open(path, 0o600, opts)
+	if err != nil {
+		return err
+	}
+	err = db.View(func(from *bolt.Tx) error {
+		return fresh.Update(func(to *bolt.Tx) error {
+			return from.ForEach(func(name []byte, bucket *bolt.Bucket) error { return copyBucket(to, name, bucket) })
+		})
+	})
+	return errors.Join(err, fresh.Close())
+}
+
+func copyBucket(to *bolt.Tx, name []byte, from *bolt.Bucket) error {
+	bucket, err := to.CreateBucket(name)
+	if err != nil {
+		return err
+	}
+	bucket.FillPercent = 1
+	return from.ForEach(func(key, value []byte) error { return bucket.Put(key, value) })
+}
