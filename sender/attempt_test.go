@@ -21,7 +21,7 @@ func TestARequestIsWhatTheDestinationAsksFor(t *testing.T) {
 		io.WriteString(w, "{}")
 	}))
 	defer s.Close()
-	c := dialled(t, s.URL+"/v1/", func(o *Options, _ *http.Transport) { o.Version = "1.2.3" })
+	c := dialled(t, s.URL+"/v1/", func(o *Options) { o.Version = "1.2.3" })
 	if v, r := judge(c.attempt(t.Context(), []byte(body), nil)); v != delivered {
 		t.Fatalf("judged %d %s", v, r)
 	}

@@ -37,6 +37,8 @@ func TestTheGateAsATable(t *testing.T) {
 			{"deny", 6, Open}, {"deny", 7, Open}, {"deny", 8, Denied}}},
 		{"a denial of many earns none", []step{
 			{"deny", 1, Denied}, {"deny", 2, Denied}, {"deny", 3, Denied}, {"pass", 4, Open}, {"deny", 5, Denied}}},
+		{"nor does what began before it closed", []step{
+			{"deny", 1, Denied}, {"stale pass", 2, Denied}, {"deny", 3, Denied}, {"deny", 4, Denied}, {"pass", 5, Open}, {"deny", 6, Denied}}},
 		{"tolerance ends", []step{{"deny", 1, Denied}, {"pass", 2, Open}, {"an hour", 0, Open}, {"deny", 3, Denied}}},
 		{"a new key ends tolerance", []step{{"deny", 1, Denied}, {"pass", 2, Open}, {"renew", 0, Open}, {"deny", 3, Denied}}},
 		{"signs of life open it after an outage", []step{{"fail", 1, Open}, {"fail", 2, Open}, {"fail", 3, Probing}, {"alive", 4, Open}}},

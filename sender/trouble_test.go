@@ -22,20 +22,16 @@ import (
 	"time"
 )
 
-// dialled makes a client for url with our own transport, kept from dialling
-// anything but loopback.
-func dialled(t testing.TB, url string, change func(*Options, *http.Transport)) *client {
+// dialled makes a client for url, with key sesame and little patience.
+func dialled(t testing.TB, url string, change func(*Options)) *client {
 	t.Helper()
 	o := Options{Settings: Settings{Key: "sesame"}, URL: url, Timeout: 300 * time.Millisecond}.withDefaults()
 	if change != nil {
-		change(&o, &http.Transport{})
+		change(&o)
 	}
 	c, err := newClient(o)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if change != nil {
-		change(&o, c.transport.(*http.Transport))
 	}
 	t.Cleanup(c.hangUp)
 	return c
@@ -112,8 +108,8 @@ func certified(t testing.TB, name string, until time.Time) (url, caFile string) 
 
 func TestRealTroubleIsNamed(t *testing.T) {
 	tomorrow := time.Now().Add(24 * time.Hour)
-	trusting := func(file string) func(*Options, *http.Transport) {
-		return func(o *Options, _ *http.Transport) { o.CAFile = file }
+	trusting := func(file string) func(*Options) {
+		return func(o *Options) { o.CAFile = file }
 	}
 	closed := func() string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -123,10 +119,11 @@ func TestRealTroubleIsNamed(t *testing.T) {
 		defer l.Close()
 		return "http://" + l.Addr().String()
 	}
-	noNames := func(_ *Options, tr *http.Transport) {
-		tr.DialContext = (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+	noNames := func(o *Options) {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("no name server")
-		}}}).DialContext
+		}}
+		o.Transport = &http.Transport{DialContext: (&net.Dialer{Resolver: resolver}).DialContext}
 	}
 	goodTLS, goodCA := certified(t, "127.0.0.1", tomorrow)
 	otherTLS, otherCA := certified(t, "elsewhere.test", tomorrow)
@@ -136,7 +133,7 @@ func TestRealTroubleIsNamed(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		url     string
-		change  func(*Options, *http.Transport)
+		change  func(*Options)
 		verdict verdict
 		result  result
 	}{

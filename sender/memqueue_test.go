@@ -1,0 +1,177 @@
+package sender_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// memQueue is the smallest queue that keeps the contract of Lease and Settle.
+type memQueue struct {
+	mu     sync.Mutex
+	ready  []queue.Delivery
+	parked []parked
+	leased map[queue.Address]queue.Delivery
+	seq    uint64
+	closed bool
+	change chan struct{} // closed and replaced whenever something came
+
+	delivered map[string]int
+	dead      map[string]queue.Outcome
+	returned  int
+	batches   []int
+}
+
+type parked struct {
+	queue.Delivery
+	due time.Time
+}
+
+func newMemQueue() *memQueue {
+	return &memQueue{
+		leased: map[queue.Address]queue.Delivery{}, change: make(chan struct{}),
+		delivered: map[string]int{}, dead: map[string]queue.Outcome{},
+	}
+}
+
+// add queues one event per id.
+func (q *memQueue) add(ids ...string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, id := range ids {
+		q.seq++
+		q.ready = append(q.ready, queue.Delivery{
+			Address: queue.Address{Lo: q.seq},
+			Event:   event.Event{ID: id, Name: "Application Opened", Body: fmt.Appendf(nil, `{"messageId":%q}`, id)},
+			Taken:   time.Now(),
+		})
+	}
+	q.stir()
+}
+
+func (q *memQueue) stir() {
+	close(q.change)
+	q.change = make(chan struct{})
+}
+
+func (q *memQueue) Lease(ctx context.Context, max int) ([]queue.Delivery, error) {
+	for {
+		ds, wait, change, err := q.due(max)
+		if err != nil || len(ds) > 0 {
+			return ds, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-change:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// due interleaves one due retry with each fresh event.
+func (q *memQueue) due(max int) (ds []queue.Delivery, wait time.Duration, change chan struct{}, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil, 0, nil, queue.ErrClosed
+	}
+	now := time.Now()
+	for len(ds) < max {
+		before := len(ds)
+		if len(q.parked) > 0 && !q.parked[0].due.After(now) {
+			ds, q.parked = append(ds, q.parked[0].Delivery), q.parked[1:]
+		}
+		if len(q.ready) > 0 && len(ds) < max {
+			ds, q.ready = append(ds, q.ready[0]), q.ready[1:]
+		}
+		if len(ds) == before {
+			break
+		}
+	}
+	for _, d := range ds {
+		q.leased[d.Address] = d
+	}
+	wait = time.Hour
+	if len(q.parked) > 0 {
+		wait = q.parked[0].due.Sub(now)
+	}
+	return ds, wait, q.change, nil
+}
+
+func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return queue.ErrClosed
+	}
+	q.batches = append(q.batches, len(outcomes))
+	var back []queue.Delivery
+	for _, o := range outcomes {
+		d, ok := q.leased[o.Address]
+		if !ok {
+			continue
+		}
+		delete(q.leased, o.Address)
+		switch o.Verb {
+		case queue.Delivered:
+			q.delivered[d.Event.ID]++
+		case queue.Return:
+			q.returned++
+			back = append(back, d)
+		case queue.Retry:
+			d.Attempts, d.Strikes, d.Passes = o.Attempts, o.Strikes, o.Passes
+			q.park(d, time.Now().Add(o.Delay))
+		case queue.Bury:
+			q.dead[d.Event.ID] = o
+		}
+	}
+	if len(back) > 0 {
+		q.ready = append(back, q.ready...)
+	}
+	q.stir()
+	return nil
+}
+
+// park keeps q.parked in the order of due times.
+func (q *memQueue) park(d queue.Delivery, due time.Time) {
+	i, _ := slices.BinarySearchFunc(q.parked, due, func(p parked, due time.Time) int { return p.due.Compare(due) })
+	q.parked = slices.Insert(q.parked, i, parked{d, due})
+}
+
+func (q *memQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.stir()
+}
+
+// account returns how many events are where.
+func (q *memQueue) account() (delivered, queued, leased, dead int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.delivered), len(q.ready) + len(q.parked), len(q.leased), len(q.dead)
+}
+
+func (q *memQueue) letter(id string) (queue.Outcome, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	o, ok := q.dead[id]
+	return o, ok
+}
+
+// wantAccount fails unless all events are delivered or dead, and none twice.
+func wantAccount(t testing.TB, q *memQueue, delivered, dead int) {
+	t.Helper()
+	gotDelivered, queued, leased, gotDead := q.account()
+	if gotDelivered != delivered || queued != 0 || leased != 0 || gotDead != dead {
+		t.Errorf("delivered %d, queued %d, leased %d, dead %d; want %d, 0, 0, %d",
+			gotDelivered, queued, leased, gotDead, delivered, dead)
+	}
+}
