@@ -308,7 +308,7 @@ func (f *found) write(path string, seg *segment, b book) error {
 	if err := fresh.create(path); err != nil {
 		return err
 	}
-	db, err := bolt.Open(path, 0o600, fresh.options())
+	db, err := openBolt(path, fresh.options())
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (q *Queue) birth(number uint64) (*segment, error) {
 // in memory.
 func (s *segment) create(path string) error {
 	os.Remove(path)
-	db, err := bolt.Open(path, 0o600, s.options())
+	db, err := openBolt(path, s.options())
 	if err != nil {
 		return err
 	}
@@ -132,6 +132,16 @@ func (s *segment) options() *bolt.Options {
 		FreelistType:    bolt.FreelistMapType,
 		PreLoadFreelist: true,
 	}
+}
+
+// openBolt opens a bbolt file that grows in small steps.
+func openBolt(path string, opts *bolt.Options) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, opts)
+	if err != nil {
+		return nil, err
+	}
+	db.AllocSize = growBytes
+	return db, nil
 }
 
 func newIdentity() uint64 {
@@ -172,11 +182,10 @@ func (s *segment) open() error {
 	opts.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		return os.OpenFile(name, flag&^os.O_CREATE, mode) // a segment that is gone stays gone
 	}
-	db, err := bolt.Open(s.path, 0o600, opts)
+	db, err := openBolt(s.path, opts)
 	if err != nil {
 		return fmt.Errorf("open segment %d: %w", s.number, err)
 	}
-	db.AllocSize = growBytes
 	if err := db.View(func(tx *bolt.Tx) error { return s.readHead(tx) }); err != nil {
 		return fmt.Errorf("open segment %d: %w", s.number, errors.Join(err, db.Close()))
 	}

@@ -66,7 +66,7 @@ func (q *Queue) rewrite(seg *segment) error {
 // copyInto writes every item of db into a new file at path.
 func copyInto(path string, db *bolt.DB, opts *bolt.Options) error {
 	os.Remove(path)
-	fresh, err := bolt.Open(path, 0o600, opts)
+	fresh, err := openBolt(path, opts)
 	if err != nil {
 		return err
 	}
