@@ -33,7 +33,7 @@ type answer struct {
 
 // write sends a.
 func (a *answer) write(w http.ResponseWriter) {
-	n := note{Code: a.code, Message: a.message, Meta: &meta{Errors: a.errors}}
+	n := notice{Code: a.code, Message: a.message, Meta: &meta{Errors: a.errors}}
 	if a.errors == nil {
 		n.Meta.Errors = []string{a.message}
 	}

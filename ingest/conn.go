@@ -93,10 +93,18 @@ func (s *Server) serveConn(stopping context.Context, nc net.Conn) {
 	c.readAll()
 	close(c.ready)
 	committer.Wait()
-	nc.SetWriteDeadline(time.Now().Add(s.opts.ReplyTimeout))
+	nc.SetWriteDeadline(time.Now().Add(c.replyTime()))
 	c.replies.finish()
 	writer.Wait()
 	nc.Close()
+}
+
+// replyTime returns how long the last reply may take.
+func (c *conn) replyTime() time.Duration {
+	if c.stopping {
+		return min(c.server.opts.ReplyTimeout, maxLastReply)
+	}
+	return c.server.opts.ReplyTimeout
 }
 
 // commitAll commits batches until there are no more. Once the queue has not
@@ -113,7 +121,7 @@ func (c *conn) commitAll() {
 			if code = res.code; code != "" {
 				clear(b.notes)
 				b.notes = b.notes[:0] // these lines are to be sent again
-				c.replies.end(brokenNote(code, b.first))
+				c.replies.end(brokenNotice(code, b.first))
 				c.halt(errQueueStopped)
 			}
 			c.replies.add(res.counts, b.notes)

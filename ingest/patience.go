@@ -16,6 +16,10 @@ const (
 	// never fall silent. No socket buffers as much by default.
 	maxLastWait  = 500 * time.Millisecond
 	maxLastBytes = 4 << 20
+
+	// maxLastReply bounds how long a stopping server waits for a client to take
+	// its last reply. One that listens does so at once.
+	maxLastReply = 2 * time.Second
 )
 
 // longAgo is a deadline that wakes a read at once.

@@ -137,18 +137,26 @@ func (c *conn) add(b *batch, ln line, parser event.Parser, now time.Time) {
 	if b.size() == 0 {
 		b.first = ln.number
 	}
-	refusal := tooLong()
-	if !ln.oversize {
-		ev, err := parser.Parse(ln.text, now)
-		if err == nil {
-			b.Events = append(b.Events, ev)
-			return
-		}
-		refusal = asRefusal(err)
+	ev, refusal := parseLine(parser, ln, now)
+	if refusal == nil {
+		b.Events = append(b.Events, ev)
+		return
 	}
 	c.server.excluded.note(refusal)
 	b.Rejects = append(b.Rejects, reject(bytes.Clone(ln.text), refusal)) // the buffer is read into again
-	b.notes = append(b.notes, noteOf(ln.number, refusal))
+	b.notes = append(b.notes, note{line: ln.number, why: refusal})
+}
+
+// parseLine judges ln.
+func parseLine(parser event.Parser, ln line, now time.Time) (event.Event, *event.Error) {
+	if ln.oversize {
+		return event.Event{}, tooLong()
+	}
+	ev, err := parser.Parse(ln.text, now)
+	if err != nil {
+		return event.Event{}, asRefusal(err)
+	}
+	return ev, nil
 }
 
 // finish deals with what is left when reading has ended because of end.
@@ -156,10 +164,10 @@ func (c *conn) finish(end error) {
 	switch {
 	case errors.Is(end, errQueueStopped): // told by the committer
 	case errors.Is(end, errUnfinished):
-		c.giveUp(note{Code: codeUnfinished, Message: fmt.Sprintf(
+		c.giveUp(notice{Code: codeUnfinished, Message: fmt.Sprintf(
 			"the rest of line %d did not come within %v", c.in.current(), c.server.opts.LineTimeout)})
 	case errors.Is(end, errStopping):
-		c.giveUp(note{Code: codeStopping, Message: fmt.Sprintf(
+		c.giveUp(notice{Code: codeStopping, Message: fmt.Sprintf(
 			"trackd is stopping and did not read line %d and those after it", c.in.current())})
 	default:
 		c.passRest()
@@ -179,7 +187,7 @@ func (c *conn) passRest() {
 
 // giveUp refuses the line that was begun, if any, and tells the client why the
 // connection ends.
-func (c *conn) giveUp(why note) {
+func (c *conn) giveUp(why notice) {
 	c.replies.end(why)
 	if ln, ok := c.in.rest(); ok && !blank(ln.text) {
 		c.refuse(1, codeUnfinished)

@@ -12,13 +12,26 @@ import (
 	"trackd/event"
 )
 
-// maxNotes bounds the notes that wait to be written to one client. A reject
-// past it is counted and kept, but not described.
-const maxNotes = 1000
+const (
+	// maxNotes bounds the notes that wait to be written to one client. A reject
+	// past it is counted and kept, but not described.
+	maxNotes = 1000
 
-// note describes one rejected line, or the trouble that ends a connection.
+	// maxWritten bounds those written at once, and so the text in memory.
+	maxWritten = 50
+)
+
+// note says why one line was rejected. It becomes text only when a client
+// reads it.
 type note struct {
-	Line    uint64 `json:"line,omitzero"` // of the stream, counted from 1
+	line uint64 // of the stream, counted from 1
+	why  *event.Error
+}
+
+// notice is how a note, the trouble that ends a connection, and an HTTP error
+// are written.
+type notice struct {
+	Line    uint64 `json:"line,omitzero"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Meta    *meta  `json:"meta,omitzero"`
@@ -29,9 +42,9 @@ type meta struct {
 	Errors []string `json:"errors"`
 }
 
-// noteOf describes the refusal of line number.
-func noteOf(number uint64, err *event.Error) note {
-	return note{Line: number, Code: string(err.Code), Message: err.Error(), Meta: &meta{Errors: err.Texts()}}
+// notice returns n as it is written.
+func (n note) notice() notice {
+	return notice{Line: n.line, Code: string(n.why.Code), Message: n.why.Error(), Meta: &meta{Errors: n.why.Texts()}}
 }
 
 // appendJSON appends v to dst. Messages may quote what a client sent; bytes that
@@ -51,11 +64,11 @@ type replies struct {
 	kick chan struct{} // capacity 1: there is something to take
 
 	mu    sync.Mutex
-	total counts // cumulative; guarded by mu
-	notes []note // pending, at most maxNotes; guarded by mu
-	last  *note  // why the connection ends, told before the final counts; guarded by mu
-	stale bool   // total was not written yet; guarded by mu
-	done  bool   // nothing will be added; guarded by mu
+	total counts  // cumulative; guarded by mu
+	notes []note  // pending, at most maxNotes; guarded by mu
+	last  *notice // why the connection ends, told before the final counts; guarded by mu
+	stale bool    // total was not written yet; guarded by mu
+	done  bool    // nothing will be added; guarded by mu
 }
 
 // newReplies returns replies with nothing to tell.
@@ -73,7 +86,7 @@ func (r *replies) add(c counts, notes []note) {
 
 // end tells the client why its connection ends, the first time it is called.
 // It is written with the final counts.
-func (r *replies) end(why note) {
+func (r *replies) end(why notice) {
 	r.mu.Lock()
 	if r.last == nil {
 		r.last = &why
@@ -98,22 +111,32 @@ func (r *replies) wake() {
 }
 
 // take appends to dst what is to be written now, counts last, and reports
-// whether it is the final reply.
+// whether it is the final reply. If more notes wait it sees to being called
+// again.
 func (r *replies) take(dst []byte) (out []byte, final bool) {
 	r.mu.Lock()
-	notes, total, stale, done := r.notes, r.total, r.stale, r.done
-	r.notes, r.stale = nil, false
-	if done && r.last != nil {
-		notes, stale = append(notes, *r.last), true
+	n := min(len(r.notes), maxWritten)
+	notes, total, stale := r.notes[:n:n], r.total, r.stale
+	if r.notes, r.stale = r.notes[n:], false; len(r.notes) == 0 {
+		r.notes = nil
 	}
+	final = r.done && r.notes == nil
+	more, last := r.notes != nil, r.last
 	r.mu.Unlock()
+
 	for _, n := range notes {
-		dst = append(appendJSON(dst, n), '\n')
+		dst = append(appendJSON(dst, n.notice()), '\n')
 	}
-	if stale {
+	if final && last != nil {
+		dst, stale = append(appendJSON(dst, *last), '\n'), true
+	}
+	if stale || final && n > 0 {
 		dst = appendCounts(dst, total)
 	}
-	return dst, done
+	if more {
+		r.wake()
+	}
+	return dst, final
 }
 
 // appendCounts appends c as one line.
@@ -144,11 +167,11 @@ func (r *replies) writeTo(w io.Writer) (failed error) {
 	return failed
 }
 
-// brokenNote tells why the queue did not take the lines from first on.
-func brokenNote(code string, first uint64) note {
+// brokenNotice tells why the queue did not take the lines from first on.
+func brokenNotice(code string, first uint64) notice {
 	message := "the queue is full; send line %d and those after it again later"
 	if code == codeUnavailable {
 		message = "the queue failed; line %d and those after it may or may not have been kept: send them again later, with the same messageId if they have one"
 	}
-	return note{Code: code, Message: fmt.Sprintf(message, first)}
+	return notice{Code: code, Message: fmt.Sprintf(message, first)}
 }

@@ -135,7 +135,7 @@ func (s *Server) welcome(stopping context.Context, nc net.Conn, conns *sync.Wait
 	defer s.socketGate.leave()
 	defer nc.Close()
 	nc.SetWriteDeadline(time.Now().Add(quiet)) // a fresh socket has room; whatever happens, others wait
-	text := appendJSON(nil, note{Code: codeTooMany, Message: fmt.Sprintf(
+	text := appendJSON(nil, notice{Code: codeTooMany, Message: fmt.Sprintf(
 		"all %d connections are in use; nothing was read, try again later", limit)})
 	if _, err := nc.Write(append(text, '\n')); err != nil {
 		s.opts.Log.Debug("socket client turned away without a word", "error", err)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -174,6 +175,9 @@ func newDuplex() (a, b duplex) {
 
 func (d duplex) Write(p []byte) (int, error) { return d.w.Write(p) }
 func (d duplex) CloseWrite() error           { return d.w.Close() }
+
+func (d duplex) SetWriteDeadline(at time.Time) error { return d.w.SetWriteDeadline(at) }
+
 func (d duplex) Close() error {
 	d.w.Close()
 	return d.Conn.Close()

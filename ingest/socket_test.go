@@ -245,15 +245,26 @@ func TestClientThatNeverReadsLosesNothingAndKeepsNothingWaiting(t *testing.T) {
 
 func TestNotesPastTheirBoundAreOnlyCounted(t *testing.T) {
 	r := newReplies()
+	notes := make([]note, 700)
+	for i := range notes {
+		notes[i].why = tooLong()
+	}
 	for i := range 3 {
-		r.add(counts{rejected: 700}, make([]note, 700))
+		r.add(counts{rejected: 700}, notes)
 		if want := min(700*(i+1), maxNotes); len(r.notes) != want {
 			t.Errorf("%d notes wait, want %d", len(r.notes), want)
 		}
 	}
-	out, _ := r.take(nil)
-	if n := strings.Count(string(out), "\n"); n != maxNotes+1 || !strings.HasSuffix(string(out), `{"accepted":0,"rejected":2100,"refused":0}`+"\n") {
-		t.Errorf("%d lines, want %d notes and the counts, ...%s", n, maxNotes, out[len(out)-60:])
+	r.finish()
+	var out strings.Builder
+	if err := r.writeTo(&out); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), `"code":"oversize"`); n != maxNotes {
+		t.Errorf("%d notes are written, want %d", n, maxNotes)
+	}
+	if want := `{"accepted":0,"rejected":2100,"refused":0}` + "\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("the last line is not %s", want)
 	}
 }
 

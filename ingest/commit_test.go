@@ -1,0 +1,162 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+func TestJudgeTrustsOnlyWhatTheQueueVouchesFor(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want result
+	}{
+		{"durable", nil, result{counts{3, 2, 0}, "", ""}},
+		{"full", queue.ErrFull, result{counts{0, 0, 5}, codeQueueFull, codeQueueFull}},
+		{"full, wrapped", fmt.Errorf("append: %w", queue.ErrFull), result{counts{0, 0, 5}, codeQueueFull, codeQueueFull}},
+		{"no room for rejects", queue.ErrRejectsFull, result{counts{3, 0, 2}, "", reasonRejectsFull}},
+		{"no room for anything", errors.Join(queue.ErrRejectsFull, queue.ErrFull), result{counts{0, 0, 5}, codeQueueFull, codeQueueFull}},
+		{"closed", queue.ErrClosed, result{counts{0, 0, 5}, codeUnavailable, codeUnavailable}},
+		{"anything else", errors.New("input/output error"), result{counts{0, 0, 5}, codeUnavailable, codeUnavailable}},
+	} {
+		if got := judge(3, 2, c.err); got != c.want {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// twoGood is a batch of two events and no rejects.
+func twoGood() queue.Batch { return queue.Batch{Events: make([]event.Event, 2)} }
+
+func TestTroubleIsLoggedWhenItBeginsAndWhenItIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fail error
+		q := &shelf{before: func(queue.Batch) error { return fail }}
+		log, logged := journal(slog.LevelInfo)
+		s := open(t, q, func(o *Options) { o.Log = log })
+		for range 100 { // at the edge: full, not full, full
+			fail = queue.ErrFull
+			s.commit(t.Context(), socket, twoGood())
+			fail = nil
+			s.commit(t.Context(), web, twoGood())
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		s.commit(t.Context(), web, twoGood())
+		s.commit(t.Context(), web, twoGood())
+		want := `level=WARN msg="queue is full, events are refused" error="queue is full"
+level=INFO msg="queue has room again, events are taken" refused=200 after=1m0.1s
+`
+		if got := logged(); got != want {
+			t.Errorf("logged\n%swant\n%s", got, want)
+		}
+	})
+}
+
+func TestFirstExcludedEventOfAKindIsWarnedOf(t *testing.T) {
+	log, logged := journal(slog.LevelInfo)
+	s := open(t, &shelf{}, func(o *Options) { o.Log = log })
+	parser := event.Parser{}
+	for _, raw := range []string{
+		`{"event":"Order Placed","userId":"u"}`, `{"event":"Order Placed","userId":"v"}`,
+		`{"event":"Order Paid","userId":"u"}`, `{"type":"page","userId":"u"}`, `{"userId":"u"}`,
+	} {
+		_, err := parser.Parse([]byte(raw), time.Now())
+		s.excluded.note(asRefusal(err))
+	}
+	got := logged()
+	for _, found := range []string{"Order Placed", "Order Paid", "page"} {
+		if n := strings.Count(got, found); n != 1 {
+			t.Errorf("%q is logged %d times, want once", found, n)
+		}
+	}
+	if n := strings.Count(got, "setting=ingest.accept"); n != 3 {
+		t.Errorf("logged %d warnings, want 3:\n%s", n, got)
+	}
+	for i := range 2 * maxKinds {
+		s.excluded.first(fmt.Sprint(i))
+	}
+	if n := len(s.excluded.seen); n != maxKinds {
+		t.Errorf("%d kinds are remembered, want %d", n, maxKinds)
+	}
+}
+
+func TestOneMessageIDCanBeFollowed(t *testing.T) {
+	log, logged := journal(slog.LevelDebug)
+	s := open(t, &shelf{}, func(o *Options) { o.Log = log })
+	ev, err := event.Parser{}.Parse([]byte(`{"event":"Application Opened","userId":"secret","messageId":"m-1"}`), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.commit(t.Context(), web, queue.Batch{Events: []event.Event{ev}})
+	want := `level=DEBUG msg="event taken" message_id=m-1 event="Application Opened" source=http` + "\n"
+	if got := logged(); got != want {
+		t.Errorf("logged %swant %s", got, want)
+	}
+}
+
+func TestMetricsHaveEveryLabelFromTheStartAndCountWhatIsTold(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	q := &shelf{}
+	s := open(t, q, func(o *Options) { o.Registerer = reg })
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+	if n, err := testutil.GatherAndCount(reg, "trackd_events_taken_total"); n != 4 || err != nil {
+		t.Errorf("%d series of events taken, want 2 sources × 2 outcomes (%v)", n, err)
+	}
+	if n, err := testutil.GatherAndCount(reg, "trackd_events_refused_total"); n != len(refusals()) || err != nil {
+		t.Errorf("%d series of events refused, want %d (%v)", n, len(refusals()), err)
+	}
+
+	both := queue.Batch{Events: make([]event.Event, 3), Rejects: make([]queue.Reject, 2)}
+	for _, q.after = range []error{nil, queue.ErrRejectsFull, queue.ErrFull, queue.ErrClosed} {
+		s.commit(t.Context(), socket, both)
+	}
+	want := `
+# HELP trackd_events_refused_total Events not kept, because there was no room or because their sender was told.
+# TYPE trackd_events_refused_total counter
+trackd_events_refused_total{reason="busy"} 0
+trackd_events_refused_total{reason="invalid"} 0
+trackd_events_refused_total{reason="malformed"} 0
+trackd_events_refused_total{reason="not_lifecycle"} 0
+trackd_events_refused_total{reason="oversize"} 0
+trackd_events_refused_total{reason="queue_full"} 5
+trackd_events_refused_total{reason="rejects_full"} 2
+trackd_events_refused_total{reason="unavailable"} 5
+trackd_events_refused_total{reason="unfinished"} 0
+# HELP trackd_events_taken_total Events made durable, by the door they came through: accepted to be sent, or rejected and kept as dead letters.
+# TYPE trackd_events_taken_total counter
+trackd_events_taken_total{outcome="accepted",source="http"} 0
+trackd_events_taken_total{outcome="accepted",source="socket"} 6
+trackd_events_taken_total{outcome="rejected",source="http"} 0
+trackd_events_taken_total{outcome="rejected",source="socket"} 2
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "trackd_events_taken_total", "trackd_events_refused_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOptionsNameEveryProblem(t *testing.T) {
+	_, err := New(Options{LineTimeout: -1, ShutdownTimeout: -time.Second, Rules: Rules{MaxHTTPConns: -1}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"queue is missing", "line timeout", "shutdown timeout -1s is negative", "max http connections -1 is negative"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q, want %q in it", err, want)
+		}
+	}
+}

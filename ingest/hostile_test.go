@@ -1,0 +1,178 @@
+package ingest
+
+import (
+	"context"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"trackd/queue"
+)
+
+// void is a queue that is done at once.
+type void struct{ taken atomic.Int64 }
+
+// Append implements Appender.
+func (v *void) Append(_ context.Context, b queue.Batch) error {
+	v.taken.Add(int64(len(b.Events)))
+	return nil
+}
+
+// memory returns the bytes in use on heap and stacks after a collection.
+func memory() uint64 {
+	runtime.GC()
+	runtime.GC() // the first one only ages what lies in pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+func TestTooManySocketConnectionsAreTurnedAwayWithAWord(t *testing.T) {
+	overPipes(t, &shelf{}, func(t *testing.T, door *pipes, _ *Server) {
+		first, second := door.dial(t), door.dial(t)
+		third := door.dial(t)
+		if got := render(third.rest()); got != codeTooMany {
+			t.Errorf("the third is told %q, want %s", got, codeTooMany)
+		}
+		first.send(opened + "\n")
+		first.await("1/0/0")
+		second.hangUp()
+		second.rest()
+		time.Sleep(time.Millisecond)
+		fourth := door.dial(t)
+		fourth.send(opened + "\n")
+		fourth.await("1/0/0")
+	}, func(o *Options) { o.Rules.MaxSocketConns = 2 })
+}
+
+func TestEndlessLineIsBoundedInMemory(t *testing.T) {
+	door, path := unixDoor(t)
+	q := &shelf{}
+	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	c := dialUnix(t, path)
+	before := memory()
+	piece := strings.Repeat("x", 1<<20)
+	for range 64 {
+		c.send(piece)
+	}
+	if grown := int64(memory()) - int64(before); grown > 2<<20 {
+		t.Errorf("64 MiB of one line hold %d bytes", grown)
+	}
+	c.send("\n" + opened + "\n")
+	c.hangUp()
+	if got := render(c.rest()); got != "oversize@1 1/1/0" {
+		t.Errorf("replies %s, want oversize@1 1/1/0", got)
+	}
+	stop()
+	q.checkKept(t, 1, 1)
+}
+
+// A thousand clients that say nothing, one that floods and never reads, and
+// one that is polite and must be served.
+func TestCrowdIsBoundedAndAPoliteClientIsServed(t *testing.T) {
+	const idle, limit = 1000, 40 << 20
+	door, path := unixDoor(t)
+	q := &void{}
+	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	before, goroutines := memory(), runtime.NumGoroutine()
+	for range idle {
+		dialUnix(t, path)
+	}
+	flooder := dialUnix(t, path)
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		text := strings.Repeat(opened+"\n", 1000)
+		for {
+			if _, err := io.WriteString(flooder, text); err != nil {
+				return
+			}
+		}
+	})
+	polite := dialUnix(t, path)
+	for n := range 300 {
+		polite.send(opened + "\n")
+		if r, ok := polite.next(); !ok || r.Accepted == nil || *r.Accepted != uint64(n+1) {
+			t.Fatalf("reply %v to event %d", r, n+1)
+		}
+	}
+	if grown := int64(memory()) - int64(before); grown > limit {
+		t.Errorf("the crowd holds %d bytes, want at most %d", grown, limit)
+	} else {
+		t.Logf("%d idle clients, a flood of %d events and a polite one hold %d KiB", idle, q.taken.Load(), grown>>10)
+	}
+	if n := runtime.NumGoroutine() - goroutines; n > 3*(idle+2)+10 {
+		t.Errorf("%d goroutines for %d clients, want at most three each", n, idle+2)
+	}
+	stop() // under flood
+	flood.Wait()
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines after Run has returned, %d before the clients came", n, goroutines)
+	}
+}
+
+// Many clients have a line begun that does not fit the small buffer, and some
+// read nothing of the many replies they caused.
+func TestHalfOpenAndDeafClientsAreBounded(t *testing.T) {
+	const slow, deaf = 300, 30
+	const limit = slow*(largeRead+40<<10) + deaf*2<<20
+	door, path := unixDoor(t)
+	stop := serve(t, open(t, &void{}), Doors{Lines: []net.Listener{door}})
+	before := memory()
+	for range slow {
+		dialUnix(t, path).send(strings.Repeat("x", 2*smallRead))
+	}
+	for range deaf {
+		dialUnix(t, path).send(strings.Repeat("{\n", 5000))
+	}
+	polite := dialUnix(t, path)
+	polite.send(opened + "\n")
+	polite.await("1/0/0")
+	if grown := int64(memory()) - int64(before); grown > limit {
+		t.Errorf("they hold %d bytes, want at most %d", grown, limit)
+	} else {
+		t.Logf("%d half-open and %d deaf clients hold %d KiB", slow, deaf, grown>>10)
+	}
+	stop()
+}
+
+func TestQueueMayNotSeeMemoryThatIsUsedAgain(t *testing.T) {
+	var mu sync.Mutex
+	var bodies [][]byte // kept beyond Append: events own their memory
+	q := appendFunc(func(b queue.Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, ev := range b.Events {
+			bodies = append(bodies, ev.Body)
+		}
+		return nil
+	})
+	door, path := unixDoor(t)
+	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	c := dialUnix(t, path)
+	const n = 20_000
+	for i := range n {
+		c.send(`{"event":"Application Opened","userId":"u` + strings.Repeat(string(rune('a'+i%26)), 20) + `"}` + "\n")
+	}
+	c.hangUp()
+	c.rest()
+	stop()
+	if len(bodies) != n {
+		t.Fatalf("%d events, want %d", len(bodies), n)
+	}
+	for i, body := range bodies {
+		if want := `"u` + strings.Repeat(string(rune('a'+i%26)), 20) + `"`; !strings.Contains(string(body), want) {
+			t.Fatalf("event %d became %s", i, body)
+		}
+	}
+}
+
+// appendFunc is a queue of one function.
+type appendFunc func(queue.Batch) error
+
+// Append implements Appender.
+func (f appendFunc) Append(_ context.Context, b queue.Batch) error { return f(b) }

@@ -1,0 +1,304 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"trackd/event"
+)
+
+// overHTTP runs f with the HTTP door of a server over q, in virtual time.
+func overHTTP(t *testing.T, q Appender, f func(t *testing.T, door *pipes, s *Server), tune ...func(*Options)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s, door := open(t, q, tune...), newPipes()
+		stop := serve(t, s, Doors{HTTP: []net.Listener{door}})
+		f(t, door, s)
+		stop()
+	})
+}
+
+// answer reads one response; its status is 0 when the server hung up instead.
+func (c *client) answer() (status int, body string, header http.Header) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return 0, "", nil
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Errorf("read the answer: %v", err)
+	}
+	if resp.Close { // where ReadResponse moves it
+		resp.Header.Set("Connection", "close")
+	}
+	return resp.StatusCode, string(text), resp.Header
+}
+
+const postTrack = "POST /v1/track HTTP/1.1\r\nHost: x\r\n"
+
+func TestHTTPClientsThatDawdleAreBoundedInTime(t *testing.T) {
+	for _, c := range []struct {
+		name, first, drip string
+		status            int
+		after             time.Duration
+	}{
+		{"says nothing", "", "", 0, 10 * time.Second},
+		{"headers that never end", postTrack, "X", 400, 10 * time.Second},
+		{"a body that stops", postTrack + "Content-Length: 100\r\n\r\n{", "", 408, 30 * time.Second},
+		{"a body that drips", postTrack + "Content-Length: 1000\r\n\r\n{", " ", 408, 30 * time.Second},
+		{"chunks that stop", postTrack + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", "", 408, 30 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := &shelf{}
+			overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
+				cl, began := door.dial(t), time.Now()
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					cl.Write([]byte(c.first))
+					for c.drip != "" {
+						time.Sleep(time.Second)
+						if _, err := cl.Write([]byte(c.drip)); err != nil {
+							return
+						}
+					}
+				}()
+				status, body, _ := cl.answer()
+				if status != c.status || status == 408 && !strings.Contains(body, codeUnfinished) {
+					t.Errorf("answer %d %s, want %d", status, body, c.status)
+				}
+				if took := time.Since(began).Truncate(time.Second); took != c.after {
+					t.Errorf("ended after %v, want %v", took, c.after)
+				}
+				cl.Close()
+				<-ended
+			})
+			q.checkKept(t, 0, 0)
+		})
+	}
+}
+
+func TestIdleHTTPConnectionIsClosedAndTellsNothing(t *testing.T) {
+	overHTTP(t, &shelf{}, func(t *testing.T, door *pipes, _ *Server) {
+		c := door.dial(t)
+		for range 3 {
+			go c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
+			if status, body, _ := c.answer(); status != 200 {
+				t.Fatalf("answer %d %s", status, body)
+			}
+			time.Sleep(time.Minute)
+		}
+		began := time.Now()
+		if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) || time.Since(began) > time.Minute+time.Second {
+			t.Errorf("idle connection: %v after %v, want EOF after another minute", err, time.Since(began))
+		}
+	})
+}
+
+func TestBodyWithoutEndIsAnsweredOnceItIsTooLarge(t *testing.T) {
+	q := &shelf{}
+	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
+		c := door.dial(t)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			io.WriteString(c, "POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+			for {
+				if _, err := io.WriteString(c, "1000\r\n"+strings.Repeat("x", 0x1000)+"\r\n"); err != nil {
+					return
+				}
+			}
+		}()
+		status, body, header := c.answer()
+		if status != 413 || !strings.Contains(body, "oversize") || header.Get("Connection") != "close" {
+			t.Errorf("answer %d %s %v, want 413 and a close", status, body, header)
+		}
+		c.Close()
+		<-ended
+	})
+	q.checkKept(t, 0, 0)
+}
+
+func TestExpectContinueIsAnsweredBeforeTheBodyComes(t *testing.T) {
+	q := &shelf{}
+	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
+		c := door.dial(t)
+		go c.send(postTrack + "Expect: 100-continue\r\nContent-Length: 44\r\n\r\n")
+		if line, err := c.r.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
+			t.Fatalf("got %q (%v), want to be told to go on", line, err)
+		}
+		c.r.ReadString('\n')
+		go c.send(opened)
+		if status, body, _ := c.answer(); status != 200 {
+			t.Errorf("answer %d %s, want 200", status, body)
+		}
+	})
+	q.checkKept(t, 1, 0)
+
+	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) { // and a refusal spares the client its body
+		c := door.dial(t)
+		go c.send(postTrack + "Expect: 100-continue\r\nContent-Length: 9999999\r\n\r\n")
+		if status, body, _ := c.answer(); status != 413 {
+			t.Errorf("answer %d %s, want 413", status, body)
+		}
+	})
+}
+
+// PHP's way of not waiting: post, close. The event is kept all the same.
+func TestClientThatDoesNotWaitForTheAnswerIsServed(t *testing.T) {
+	q := &shelf{}
+	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
+		q.hold = make(chan struct{})
+		c := door.dial(t)
+		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
+		c.Close()
+		synctest.Wait() // the server has noticed
+		close(q.hold)
+		synctest.Wait()
+		q.checkKept(t, 1, 0)
+	})
+}
+
+func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
+	q := &shelf{}
+	overHTTP(t, q, func(t *testing.T, door *pipes, s *Server) {
+		for range maxLargeBodies {
+			s.largeSlots <- struct{}{}
+		}
+		c := door.dial(t)
+		post := func(body string) (int, string) {
+			go io.WriteString(c, "POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body)
+			status, reply, _ := c.answer()
+			return status, reply
+		}
+		large := `{"batch":[` + opened + strings.Repeat(" ", event.MaxDoorBytes) + `]}`
+		if status, body := post(`{"batch":[` + opened + `]}`); status != 200 {
+			t.Errorf("a small batch: %d %s, want 200", status, body)
+		}
+		time.AfterFunc(slotWait-time.Second, func() { <-s.largeSlots })
+		if status, body := post(large); status != 200 {
+			t.Errorf("a large batch that gets a slot in time: %d %s, want 200", status, body)
+		}
+		s.largeSlots <- struct{}{}
+		if status, body := post(large); status != 503 || !strings.Contains(body, codeBusy) {
+			t.Errorf("a large batch that gets none: %d %s, want 503 busy", status, body)
+		}
+		if n := len(s.largeSlots); n != maxLargeBodies {
+			t.Errorf("%d slots in use, want %d", n, maxLargeBodies)
+		}
+	})
+	q.checkKept(t, 2, 0)
+}
+
+func TestTooManyHTTPConnectionsAreToldToComeBack(t *testing.T) {
+	q := &shelf{}
+	overHTTP(t, q, func(t *testing.T, door *pipes, s *Server) {
+		ask := func(c *client) int {
+			go io.WriteString(c, postTrack+"Content-Length: 44\r\n\r\n"+opened)
+			status, body, header := c.answer()
+			if status == 503 && (header.Get("Retry-After") == "" || header.Get("Connection") != "close" || !strings.Contains(body, codeTooMany)) {
+				t.Errorf("answer %s %v", body, header)
+			}
+			return status
+		}
+		first, second := door.dial(t), door.dial(t)
+		if got := ask(first); got != 200 {
+			t.Errorf("the first: %d", got)
+		}
+		if got := ask(door.dial(t)); got != 503 {
+			t.Errorf("one too many: %d, want 503", got)
+		}
+		if got := ask(second); got != 200 {
+			t.Errorf("one that was there: %d, want 200", got)
+		}
+		synctest.Wait()
+		for range overflow {
+			door.dial(t)
+		}
+		if got := ask(door.dial(t)); got != 0 {
+			t.Errorf("one far too many: %d, want it closed", got)
+		}
+		time.Sleep(11 * time.Second) // those that say nothing are gone
+		second.Close()
+		synctest.Wait()
+		if got := ask(door.dial(t)); got != 200 {
+			t.Errorf("one after another has gone: %d, want 200", got)
+		}
+	}, func(o *Options) { o.Rules.MaxHTTPConns = 2 })
+	q.checkKept(t, 3, 0)
+}
+
+func TestStopAnswersRequestsInProgress(t *testing.T) {
+	q := &shelf{}
+	synctest.Test(t, func(t *testing.T) {
+		q.hold = make(chan struct{})
+		door := newPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		s := open(t, q)
+		go func() { done <- s.Run(ctx, Doors{HTTP: []net.Listener{door}}) }()
+		c := door.dial(t)
+		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
+		synctest.Wait()
+		cancel()
+		time.Sleep(5 * time.Second)
+		q.hold <- struct{}{}
+		if status, body, _ := c.answer(); status != 200 {
+			t.Errorf("answer %d %s, want 200", status, body)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	q.checkKept(t, 1, 0)
+}
+
+func TestStopCutsOffRequestsThatTakeTooLong(t *testing.T) {
+	q := &shelf{}
+	synctest.Test(t, func(t *testing.T) {
+		q.hold = make(chan struct{})
+		door := newPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		s := open(t, q)
+		go func() { done <- s.Run(ctx, Doors{HTTP: []net.Listener{door}}) }()
+		c := door.dial(t)
+		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
+		began := time.Now()
+		cancel()
+		if err := <-done; err != nil || time.Since(began) != 20*time.Second {
+			t.Errorf("Run ended after %v with %v, want the shutdown timeout and nil", time.Since(began), err)
+		}
+	})
+	q.checkKept(t, 0, 0)
+}
+
+func TestDoorThatBreaksEndsRunWithItsError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, lines := range []bool{true, false} {
+			broken, sound := newPipes(), newPipes()
+			doors := Doors{Lines: []net.Listener{broken}, HTTP: []net.Listener{sound}}
+			if !lines {
+				doors = Doors{Lines: []net.Listener{sound}, HTTP: []net.Listener{broken}}
+			}
+			done := make(chan error, 1)
+			s := open(t, &shelf{})
+			go func() { done <- s.Run(t.Context(), doors) }()
+			go broken.dial(t).rest() // it has a client
+			synctest.Wait()
+			broken.Close()
+			if err := <-done; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Run: %v, want the error of the listener", err)
+			}
+		}
+	})
+}
