@@ -1,18 +1,31 @@
-// Package admin is what an operator sees of a running trackd: health, status
-// and metrics over HTTP.
+// Package admin is what an operator sees of a running trackd and does to it,
+// and the client that the command line uses for both.
 //
 //	/healthz   the process makes progress
 //	/readyz    it can durably accept
 //	/deliverz  it is delivering
-//	/status    the account, the queue, the line, as JSON
+//	/status    the account, the queue and its outlook, the line, as JSON
 //	/metrics   for Prometheus
 //
-// The three health answers are 200 or 503 with one JSON object that says why.
-// Nothing here acts on the queue.
+// These pages act on nothing and show no event, so they are served to whoever
+// reaches the doors that see. The three health answers are 200 or 503 with one
+// JSON object that says why.
 //
-// Reading order: admin.go (the server), status.go (what /status says),
-// health.go (the three answers), metrics.go (what the queue's state is as
-// metrics).
+// Doors that act, which must be guarded by the mode of their socket, serve the
+// pages as well as:
+//
+//	GET  /dead, /queue                 letters or waiting events, as NDJSON
+//	GET  /dead/count                   how many letters match, by reason
+//	POST /dead/replay, /dead/discard   a bounded number of letters a call
+//	POST /import                       events from outside, through the front door
+//	POST /pause, /resume, /drain
+//
+// Not its job: judging events, pacing, keeping anything over a restart.
+//
+// Reading order: admin.go (the server), status.go (what /status says) with
+// outlook.go (what will become of the queue), health.go, metrics.go; then
+// wire.go (what goes over the socket), letters.go and steering.go (what acts),
+// client.go and listing.go (the other end).
 package admin
 
 import (
@@ -20,6 +33,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -36,15 +50,47 @@ import (
 // takes longer makes no progress.
 const patience = 2 * time.Second
 
-// Queue is the slice of [queue.Queue] that admin looks at.
+// Queue is the slice of [queue.Queue] that is only looked at.
 type Queue interface {
 	Stats(ctx context.Context) (queue.Stats, error)
+	Queued(ctx context.Context, filter queue.Filter) iter.Seq2[queue.Delivery, error]
+}
+
+// Letters is the slice of [queue.Queue] that holds the dead letters.
+type Letters interface {
+	DeadLetters(ctx context.Context, filter queue.Filter) iter.Seq2[queue.DeadLetter, error]
+	Replay(ctx context.Context, filter queue.Filter) (int, error)
+	Discard(ctx context.Context, filter queue.Filter) (int, error)
+}
+
+// Steering acts on the daemon as a whole. Errors are told to the operator as
+// they are.
+type Steering interface {
+	// Pause stops sending, also over restarts, until Resume. The reason may be
+	// empty.
+	Pause(reason string) error
+	Resume() error
+
+	// CloseDoors takes no events from now on and returns when everything that
+	// was read is answered. Sending goes on. There is no way back but a restart.
+	CloseDoors(ctx context.Context) error
+
+	// ClosedSince is when CloseDoors was first called; zero: never.
+	ClosedSince() time.Time
 }
 
 // Options configure a [Server].
 type Options struct {
-	Queue    Queue                // required
-	Line     func() Line          // required: the state of the line to the destination
+	Queue    Queue       // required
+	Letters  Letters     // required
+	Steering Steering    // required
+	Line     func() Line // required: the state of the line to the destination
+
+	// Import takes one event as a front door would, and is called by several
+	// goroutines at once. A *[BadEventError] speaks of that event alone; any
+	// other error means that nothing can be taken now. Required.
+	Import func(ctx context.Context, raw []byte) error
+
 	Version  string               // of trackd; default "dev"
 	Registry *prometheus.Registry // default: a new one; metrics of the queue are added
 	Log      *slog.Logger         // default: discard
@@ -65,20 +111,34 @@ func (o Options) withDefaults() Options {
 
 func (o Options) validate() error {
 	var errs []error
-	if o.Queue == nil {
-		errs = append(errs, errors.New("queue is missing"))
-	}
-	if o.Line == nil {
-		errs = append(errs, errors.New("line is missing"))
+	for _, need := range []struct {
+		name    string
+		missing bool
+	}{
+		{"queue", o.Queue == nil}, {"letters", o.Letters == nil}, {"steering", o.Steering == nil},
+		{"line", o.Line == nil}, {"import", o.Import == nil},
+	} {
+		if need.missing {
+			errs = append(errs, errors.New(need.name+" is missing"))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// Server answers operators.
+// Server answers operators. Its methods are safe for concurrent use.
 type Server struct {
 	opts    Options
 	started time.Time
-	handler http.Handler
+	trend   trend
+	metrics *metrics
+	pages   *http.ServeMux
+	actions *http.ServeMux
+}
+
+// Doors are the listeners to serve. Run closes them.
+type Doors struct {
+	Act []net.Listener // pages and actions
+	See []net.Listener // pages alone
 }
 
 // New returns a server for o. It starts no goroutines.
@@ -87,41 +147,70 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("admin options: %w", err)
 	}
 	s := &Server{opts: o.withDefaults(), started: time.Now()}
-	registerMetrics(s)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.answer(healthy))
-	mux.HandleFunc("GET /readyz", s.answer(ready))
-	mux.HandleFunc("GET /deliverz", s.answer(delivering))
-	mux.HandleFunc("GET /status", s.serveStatus)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{}))
-	s.handler = mux
+	s.metrics = newMetrics(s)
+	s.pages = http.NewServeMux()
+	s.pages.HandleFunc("GET /healthz", s.answer(healthy))
+	s.pages.HandleFunc("GET /readyz", s.answer(ready))
+	s.pages.HandleFunc("GET /deliverz", s.answer(delivering))
+	s.pages.HandleFunc("GET /status", s.serveStatus)
+	s.pages.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{}))
+
+	s.actions = http.NewServeMux()
+	s.actions.Handle("/", s.pages)
+	s.actions.HandleFunc("GET /dead", s.listLetters)
+	s.actions.HandleFunc("GET /dead/count", s.countLetters)
+	s.actions.HandleFunc("POST /dead/replay", s.amend(s.replay))
+	s.actions.HandleFunc("POST /dead/discard", s.amend(s.discard))
+	s.actions.HandleFunc("GET /queue", s.listQueued)
+	s.actions.HandleFunc("POST /import", s.takeImport)
+	s.actions.HandleFunc("POST /pause", s.pause)
+	s.actions.HandleFunc("POST /resume", s.resume)
+	s.actions.HandleFunc("POST /drain", s.drain)
 	return s, nil
 }
 
-// Handler returns the pages, to be tested or embedded.
-func (s *Server) Handler() http.Handler { return s.handler }
+// Pages returns what a door that sees serves, to be tested or embedded.
+func (s *Server) Pages() http.Handler { return s.pages }
 
-// Run serves listeners until ctx ends and closes them.
-func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
+// Actions returns what a door that acts serves.
+func (s *Server) Actions() http.Handler { return s.actions }
+
+// Run serves doors until ctx ends and closes them.
+func (s *Server) Run(ctx context.Context, doors Doors) error {
+	if _, err := s.Status(ctx); err != nil { // the first sample of the trend
+		s.opts.Log.Debug("no first look at the queue", "error", err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, ln := range listeners {
-		srv := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
-			ErrorLog: slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug)}
-		group.Go(func() error {
-			if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serve operators on %s: %w", ln.Addr(), err)
-			}
-			return nil
-		})
-		group.Go(func() error { <-ctx.Done(); return srv.Close() })
+	for _, ln := range doors.See {
+		// Whoever can reach these may be slow on purpose.
+		srv := &http.Server{Handler: s.pages, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+		s.serve(ctx, group, srv, ln)
+	}
+	for _, ln := range doors.Act {
+		// A listing takes as long as its reader, who is trusted.
+		s.serve(ctx, group, &http.Server{Handler: s.actions, ReadHeaderTimeout: 10 * time.Second}, ln)
 	}
 	return group.Wait()
 }
 
+func (s *Server) serve(ctx context.Context, group *errgroup.Group, srv *http.Server, ln net.Listener) {
+	srv.IdleTimeout = time.Minute
+	srv.ErrorLog = slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug)
+	group.Go(func() error {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve operators on %s: %w", ln.Addr(), err)
+		}
+		return nil
+	})
+	group.Go(func() error { <-ctx.Done(); return srv.Close() })
+}
+
+// writeJSON answers with v. A client that is gone needs no answer.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // a client that is gone needs no answer
+	_ = enc.Encode(v)
 }

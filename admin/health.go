@@ -1,6 +1,9 @@
 package admin
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // verdict is the answer of a health page.
 type verdict struct {
@@ -13,7 +16,10 @@ func healthy(Status) verdict { return verdict{OK: true, Reason: "making progress
 
 // ready judges whether an event brought now would be kept.
 func ready(s Status) verdict {
-	if s.Queue.Full != "" {
+	switch {
+	case !s.Closed.IsZero():
+		return verdict{Reason: "draining: an operator closed the doors at " + s.Closed.UTC().Format(time.RFC3339) + "; restart trackd to open them"}
+	case s.Queue.Full != "":
 		return verdict{Reason: "events are refused: " + s.Queue.Full}
 	}
 	return verdict{OK: true, Reason: "events are accepted"}

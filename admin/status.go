@@ -18,14 +18,17 @@ type Line struct {
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	NextProbe   time.Time `json:"next_probe,omitzero"`
 	Delivered   uint64    `json:"delivered"` // since the start
+	Failures    int       `json:"failures"`  // attempts that failed since the last success
 }
 
 // Status is everything an operator is told at once.
 type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	Closed  time.Time `json:"closed_since,omitzero"` // when an operator closed the doors to drain
 	Account Account   `json:"account"`
 	Queue   Backlog   `json:"queue"`
+	Outlook Outlook   `json:"outlook"`
 	Line    Line      `json:"line"`
 	Dead    Dead      `json:"dead_letters"`
 	Disk    Disk      `json:"disk"`
@@ -68,7 +71,7 @@ type Disk struct {
 	Damaged   []string `json:"damaged"`
 }
 
-// Status gathers the status at this moment.
+// Status gathers the status at this moment. Its error is that of the queue.
 func (s *Server) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -76,25 +79,26 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	a := st.Account
+	a, oldest := st.Account, age(st.Oldest)
 	return Status{
-		Version: s.opts.Version, Started: s.started, Line: s.opts.Line(),
+		Version: s.opts.Version, Started: s.started, Closed: s.opts.Steering.ClosedSince(), Line: s.opts.Line(),
 		Account: Account{Taken: a.Taken, Queued: a.Queued, Delivered: a.Delivered, Dead: a.Dead,
 			Discarded: a.Discarded, Lost: a.Lost, Balances: a.Balances(), Exact: st.Exact},
 		Queue: Backlog{Leased: st.Leased, Parked: st.Parked, Held: st.Held,
-			OldestAgeSeconds: age(st.Oldest), Full: st.Full},
-		Dead:   Dead{ByReason: everyReason(st.DeadByReason), Bytes: st.RejectBytes},
-		Disk:   Disk{Bytes: st.Bytes, MaxBytes: st.MaxBytes, FreeBytes: st.FreeBytes, Damaged: orEmpty(st.Damaged)},
-		Alarms: orEmpty(st.Alarms),
+			OldestAgeSeconds: oldest.Seconds(), Full: st.Full},
+		Outlook: foresee(a.Queued, oldest, s.trend.note(time.Now(), a.Queued)),
+		Dead:    Dead{ByReason: everyReason(st.DeadByReason), Bytes: st.RejectBytes},
+		Disk:    Disk{Bytes: st.Bytes, MaxBytes: st.MaxBytes, FreeBytes: st.FreeBytes, Damaged: orEmpty(st.Damaged)},
+		Alarms:  orEmpty(st.Alarms),
 	}, nil
 }
 
 // age is how long ago t was; 0 for the zero time and for the future.
-func age(t time.Time) float64 {
+func age(t time.Time) time.Duration {
 	if t.IsZero() {
 		return 0
 	}
-	return max(time.Since(t).Seconds(), 0)
+	return max(time.Since(t), 0)
 }
 
 func everyReason(counts map[queue.Reason]uint64) map[queue.Reason]uint64 {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/term"
@@ -22,8 +24,14 @@ func (serveCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(w.stderr, cfg.Log)
-	d, err := newTrackd(cfg, log)
+	level := &slog.LevelVar{} // a reload may change it
+	level.Set(cfg.Log.Level)
+	log := newLoggerAt(w.stderr, cfg.Log.Format, level)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	reload := func() (config.Config, error) { return w.config(false) }
+	d, err := newTrackd(cfg, source{load: reload, level: level}, log)
 	if err != nil {
 		return startFault(err)
 	}
@@ -31,7 +39,7 @@ func (serveCmd) Run(w *world) error {
 		"socket", cfg.Ingest.Socket, "http", cfg.Ingest.HTTP, "admin", cfg.Admin.HTTP)
 	notify(log, daemon.SdNotifyReady)
 	defer notify(log, daemon.SdNotifyStopping)
-	return d.Run(w.ctx)
+	return d.Run(w.ctx, hangup)
 }
 
 // startFault gives the errors of a start their hints.
@@ -54,9 +62,12 @@ func notify(log *slog.Logger, state string) {
 }
 
 // newLogger writes text to a terminal and JSON elsewhere, unless told.
-func newLogger(out io.Writer, c config.Log) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == "text" || c.Format == "auto" && isTerminal(out) {
+func newLogger(out io.Writer, c config.Log) *slog.Logger { return newLoggerAt(out, c.Format, c.Level) }
+
+// newLoggerAt is newLogger with a level that may change.
+func newLoggerAt(out io.Writer, format string, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if format == "text" || format == "auto" && isTerminal(out) {
 		return slog.New(slog.NewTextHandler(out, opts))
 	}
 	return slog.New(slog.NewJSONHandler(out, opts))

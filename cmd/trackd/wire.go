@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,14 +31,16 @@ import (
 //	app ── http ────────▶  ingest ──Append──▶  queue  ──Lease──▶  sender ── POST ──▶ /v1/track
 //	SDK ── /v1/batch ───▶                    (boltqueue) ◀─Settle─┘
 //	                                            ▲
-//	operator ───────────▶  admin ──Stats────────┘
+//	operator ───────────▶  admin ──letters──────┘    admin ──helm──▶ doors, sender
 type trackd struct {
 	log    *slog.Logger
 	doors  ingest.Doors
 	ingest *ingest.Server
 	sender *sender.Sender
+	helm   *helm
 	admin  *admin.Server
-	pages  []net.Listener // of admin
+	ops    admin.Doors
+	reload *reloader
 
 	cleanup []cleanup // what was opened, last first
 }
@@ -49,18 +53,23 @@ type cleanup struct {
 
 // newTrackd opens everything the daemon needs: when it returns, events can be
 // accepted durably. On an error everything is closed again.
-func newTrackd(cfg config.Config, log *slog.Logger) (d *trackd, err error) {
+//
+// What a reload changes comes from src.
+func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err error) {
 	d = &trackd{log: log}
+	opened := d // a return of nil, err sets d
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.close())
+			err = errors.Join(err, opened.close())
 		}
 	}()
 	registry := newRegistry()
-	parser, err := newParser(cfg)
+	rules, err := ingestRules(cfg)
 	if err != nil {
 		return nil, err
 	}
+	var inForce atomic.Pointer[ingest.Rules] // after a reload, others than rules
+	inForce.Store(&rules)
 
 	// The queue comes first: its lock keeps a second daemon from taking the
 	// sockets of the first.
@@ -69,7 +78,7 @@ func newTrackd(cfg config.Config, log *slog.Logger) (d *trackd, err error) {
 		MaxBytes:     int64(cfg.Queue.MaxBytes),
 		MinFreeBytes: orNone(cfg.Queue.MinFreeBytes),
 		RejectBytes:  orNone(cfg.Queue.DeadMaxBytes),
-		Parse:        parser.Parse,
+		Parse:        func(raw []byte, now time.Time) (event.Event, error) { return inForce.Load().Parser.Parse(raw, now) },
 		OnCommit:     commitMetrics(registry),
 		Log:          log,
 	})
@@ -80,7 +89,7 @@ func newTrackd(cfg config.Config, log *slog.Logger) (d *trackd, err error) {
 
 	d.ingest, err = ingest.New(ingest.Options{
 		Queue:           q,
-		Rules:           ingest.Rules{Parser: parser, Key: cfg.Ingest.Key.Reveal()},
+		Rules:           rules,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Log:             log,
 		Registerer:      registry,
@@ -90,7 +99,7 @@ func newTrackd(cfg config.Config, log *slog.Logger) (d *trackd, err error) {
 	}
 
 	d.sender, err = sender.New(sender.Options{
-		Settings:        sender.Settings{Key: cfg.Upstream.APIKey.Reveal(), Rate: cfg.Sender.Rate, Burst: cfg.Sender.Burst},
+		Settings:        senderSettings(cfg),
 		URL:             cfg.BaseURL(),
 		CAFile:          cfg.Upstream.CAFile,
 		Timeout:         cfg.Upstream.Timeout,
@@ -109,9 +118,19 @@ func newTrackd(cfg config.Config, log *slog.Logger) (d *trackd, err error) {
 		return nil, err
 	}
 
+	d.reload = &reloader{source: src, current: cfg, rules: &inForce, ingest: d.ingest, sender: d.sender, log: log}
+	if d.helm, err = newHelm(cfg.Queue.Dir, d.sender, log); err != nil {
+		return nil, err
+	}
+
 	d.admin, err = admin.New(admin.Options{
 		Queue:    q,
-		Line:     func() admin.Line { return adminLine(d.sender.Line()) },
+		Letters:  q,
+		Steering: d.helm,
+		Line:     d.helm.line,
+		Import: func(ctx context.Context, raw []byte) error {
+			return takeIn(ctx, d.ingest.Handler(), inForce.Load().Key, raw)
+		},
 		Version:  version,
 		Registry: registry,
 		Log:      log,
@@ -129,8 +148,8 @@ func (d *trackd) listen(cfg config.Config) error {
 		d.unix(&d.doors.Lines, cfg.Ingest.Socket, mode, cfg.Ingest.SocketGroup),
 		d.unix(&d.doors.HTTP, cfg.Ingest.HTTPSocket, mode, cfg.Ingest.SocketGroup),
 		d.tcp(&d.doors.HTTP, cfg.Ingest.HTTP),
-		d.unix(&d.pages, cfg.Admin.Socket, 0o600, ""),
-		d.tcp(&d.pages, cfg.Admin.HTTP),
+		d.unix(&d.ops.Act, cfg.Admin.Socket, 0o600, ""),
+		d.tcp(&d.ops.See, cfg.Admin.HTTP),
 	)
 }
 
@@ -167,8 +186,9 @@ func (d *trackd) opened(to *[]net.Listener, ln net.Listener, err error) error {
 // Run runs the rooms until ctx ends or one of them fails, then stops them:
 // the doors answer what they have read, the sender finishes what is in flight
 // and settles it, and when both are done the queue is closed. The operator's
-// pages stay up until then.
-func (d *trackd) Run(ctx context.Context) error {
+// pages stay up until then. A signal on hangup has the configuration read
+// again.
+func (d *trackd) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	stopped := make(chan struct{})
 	watch := context.AfterFunc(ctx, func() { d.log.Info("stopping") })
 	defer watch()
@@ -176,11 +196,16 @@ func (d *trackd) Run(ctx context.Context) error {
 	pages, stopPages := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPages()
 	operators, pages := errgroup.WithContext(pages)
-	operators.Go(func() error { return d.admin.Run(pages, d.pages...) })
-
 	traffic, trafficCtx := errgroup.WithContext(ctx)
-	traffic.Go(func() error { return d.ingest.Run(trafficCtx, d.doors) })
+	doors, closeDoors := context.WithCancel(trafficCtx) // before everything else, when an operator drains
+	defer closeDoors()
+	shut := make(chan struct{})
+	d.helm.closeDoors, d.helm.doorsShut = closeDoors, shut
+
+	operators.Go(func() error { return d.admin.Run(pages, d.ops) })
+	traffic.Go(func() error { defer close(shut); return d.ingest.Run(doors, d.doors) })
 	traffic.Go(func() error { return d.sender.Run(trafficCtx) })
+	traffic.Go(func() error { d.reload.run(trafficCtx, hangup); return nil })
 	traffic.Go(func() error { // without its pages the daemon cannot be watched: stop
 		select {
 		case <-pages.Done():
@@ -224,11 +249,6 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-func newParser(cfg config.Config) (event.Parser, error) {
-	accept, err := event.ParseAccept(cfg.Ingest.Accept)
-	return event.Parser{Accept: accept}, err
-}
-
 // orNone turns a configured 0, which means none at all, into what the queue's
 // options take for that.
 func orNone(size config.ByteSize) int64 {
@@ -249,10 +269,4 @@ func commitMetrics(reg prometheus.Registerer) func(boltqueue.Commit) {
 		seconds.Observe(c.Duration.Seconds())
 		events.Observe(float64(c.Events))
 	}
-}
-
-// adminLine says in the operator's words what the sender reports.
-func adminLine(l sender.Line) admin.Line {
-	return admin.Line{State: string(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
-		Rate: l.Rate, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered}
 }

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"trackd/config"
+	"trackd/event"
+	"trackd/ingest"
+	"trackd/sender"
+)
+
+// keyFilesEvery is how often the files that hold keys are looked at: two calls
+// of stat(2). Watching through inotify would miss files that are
+// mounted over, as a container's secrets are.
+const keyFilesEvery = 5 * time.Second
+
+// source is where a changed configuration comes from, and what it changes that
+// no room owns.
+type source struct {
+	load  func() (config.Config, error)
+	level *slog.LevelVar // of the log
+}
+
+// reloader puts a changed configuration into force in a running daemon, as far
+// as that can be done without closing anything.
+type reloader struct {
+	source
+	current config.Config                 // in force; owned by the goroutine of run
+	rules   *atomic.Pointer[ingest.Rules] // of the front door, for whoever judges by them too
+	ingest  *ingest.Server
+	sender  *sender.Sender
+	log     *slog.Logger
+}
+
+// liveSetting is one setting that a reload can change.
+type liveSetting struct {
+	key    string   // what logs call it
+	also   []string // other keys that it is made of
+	secret bool     // read from a file that may change by itself
+	same   func(a, b config.Config) bool
+	adopt  func(into *config.Config, from config.Config)
+}
+
+// liveSettings lists them. Everything else needs a restart.
+func liveSettings() []liveSetting {
+	return []liveSetting{
+		{key: "upstream.api_key", also: []string{"upstream.api_key_file"}, secret: true,
+			same: func(a, b config.Config) bool {
+				return a.Upstream.APIKey == b.Upstream.APIKey && a.Upstream.APIKeyFile == b.Upstream.APIKeyFile
+			},
+			adopt: func(into *config.Config, from config.Config) {
+				into.Upstream.APIKey, into.Upstream.APIKeyFile = from.Upstream.APIKey, from.Upstream.APIKeyFile
+			}},
+		{key: "ingest.key_file", secret: true,
+			same: func(a, b config.Config) bool {
+				return a.Ingest.Key == b.Ingest.Key && a.Ingest.KeyFile == b.Ingest.KeyFile
+			},
+			adopt: func(into *config.Config, from config.Config) {
+				into.Ingest.Key, into.Ingest.KeyFile = from.Ingest.Key, from.Ingest.KeyFile
+			}},
+		{key: "ingest.accept",
+			same:  func(a, b config.Config) bool { return a.Ingest.Accept == b.Ingest.Accept },
+			adopt: func(into *config.Config, from config.Config) { into.Ingest.Accept = from.Ingest.Accept }},
+		{key: "sender.rate",
+			same:  func(a, b config.Config) bool { return a.Sender.Rate == b.Sender.Rate },
+			adopt: func(into *config.Config, from config.Config) { into.Sender.Rate = from.Sender.Rate }},
+		{key: "sender.burst",
+			same:  func(a, b config.Config) bool { return a.Sender.Burst == b.Sender.Burst },
+			adopt: func(into *config.Config, from config.Config) { into.Sender.Burst = from.Sender.Burst }},
+		{key: "log.level",
+			same:  func(a, b config.Config) bool { return a.Log.Level == b.Log.Level },
+			adopt: func(into *config.Config, from config.Config) { into.Log.Level = from.Log.Level }},
+	}
+}
+
+// run reloads everything at each hangup, and the keys alone when a file that
+// holds one has changed: the rest of the configuration may be half edited.
+func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) {
+	tick := time.NewTicker(keyFilesEvery)
+	defer tick.Stop()
+	for seen := r.look(); ; seen = r.look() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			r.reload(true)
+			r.sender.Kick() // an operator has mended something: try at once
+		case <-tick.C:
+			if !slices.EqualFunc(r.look(), seen, sameFile) {
+				r.reload(false)
+			}
+		}
+	}
+}
+
+// look says how the files that hold keys are; nil for one that is not there.
+func (r *reloader) look() []os.FileInfo {
+	var infos []os.FileInfo
+	for _, path := range []string{r.current.Upstream.APIKeyFile, r.current.Ingest.KeyFile} {
+		info, err := os.Stat(path)
+		if err != nil {
+			info = nil
+		}
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// reload reads the configuration again and puts it into force, or refuses all
+// of it.
+func (r *reloader) reload(everything bool) {
+	next, err := r.load()
+	var merged config.Config
+	var changed []string
+	if err == nil {
+		merged, changed = r.merge(next, everything)
+		err = r.enforce(merged)
+	}
+	if err != nil {
+		r.log.Error("configuration refused, the old one stays in force", "problems", problemsOf(err))
+		return
+	}
+	if keys := needRestart(r.current, next); everything && len(keys) > 0 {
+		r.log.Warn("these settings have changed, but need a restart", "settings", keys)
+	}
+	r.current = merged
+	if everything || len(changed) > 0 {
+		r.log.Info("configuration reloaded", "changed", changed)
+	}
+}
+
+// merge takes over from next what can be taken over, everything or the keys
+// alone, and says what that changes.
+func (r *reloader) merge(next config.Config, everything bool) (merged config.Config, changed []string) {
+	merged = r.current
+	if merged.Ingest.HTTP != next.Ingest.HTTP && next.Ingest.Key.IsZero() {
+		// The door that is open may be one that only the key protects.
+		next.Ingest.Key, next.Ingest.KeyFile = merged.Ingest.Key, merged.Ingest.KeyFile
+	}
+	for _, s := range liveSettings() {
+		if (everything || s.secret) && !s.same(merged, next) {
+			s.adopt(&merged, next)
+			changed = append(changed, describe(s.key, r.current, next))
+		}
+	}
+	return merged, changed
+}
+
+// enforce hands settings to the rooms.
+func (r *reloader) enforce(c config.Config) error {
+	rules, err := ingestRules(c)
+	if err != nil {
+		return err
+	}
+	if senderSettings(c) != senderSettings(r.current) { // else the pace would forget what it has learned
+		if err := r.sender.Reload(senderSettings(c)); err != nil {
+			return err
+		}
+	}
+	if err := r.ingest.SetRules(rules); err != nil {
+		return err
+	}
+	r.rules.Store(&rules)
+	r.level.Set(c.Log.Level)
+	return nil
+}
+
+func senderSettings(c config.Config) sender.Settings {
+	return sender.Settings{Key: c.Upstream.APIKey.Reveal(), Rate: c.Sender.Rate, Burst: c.Sender.Burst}
+}
+
+func ingestRules(c config.Config) (ingest.Rules, error) {
+	accept, err := event.ParseAccept(c.Ingest.Accept)
+	return ingest.Rules{Parser: event.Parser{Accept: accept}, Key: c.Ingest.Key.Reveal()}, err
+}
+
+// needRestart lists the settings that differ and that a reload does not
+// change.
+func needRestart(running, next config.Config) (keys []string) {
+	var live []string
+	for _, s := range liveSettings() {
+		live = append(append(live, s.key), s.also...)
+	}
+	now := running.Entries()
+	for i, e := range next.Entries() {
+		if !slices.Contains(live, e.Key) && e.Value != now[i].Value {
+			keys = append(keys, e.Key)
+		}
+	}
+	return keys
+}
+
+// describe words a change; values of secrets are not shown.
+func describe(key string, from, to config.Config) string {
+	before, after := valueOf(from, key), valueOf(to, key)
+	if before == after {
+		return key
+	}
+	return fmt.Sprintf("%s: %s to %s", key, before, after)
+}
+
+func valueOf(c config.Config, key string) string {
+	entries := c.Entries()
+	i := slices.IndexFunc(entries, func(e config.Entry) bool { return e.Key == key })
+	return entries[i].Value
+}
+
+// problemsOf lists what is wrong with a configuration.
+func problemsOf(err error) []string {
+	problems, ok := errors.AsType[config.Problems](err)
+	if !ok {
+		return []string{err.Error()}
+	}
+	var list []string
+	for _, p := range problems {
+		list = append(list, p.String())
+	}
+	return list
+}
