@@ -117,6 +117,7 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-s.wake:
+		case <-s.pulse:
 		case <-due:
 		case r := <-s.reports:
 			s.reported(r)

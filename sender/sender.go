@@ -51,7 +51,8 @@ type Sender struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	wake chan struct{} // capacity 1: something changed under mu
+	wake  chan struct{} // capacity 1: something changed under mu
+	pulse chan struct{} // taken by the scheduler each time it comes round
 
 	mu   sync.Mutex // guards line: the scheduler's, lent to the verbs below
 	line *line
@@ -76,6 +77,7 @@ func New(o Options) (*Sender, error) {
 		grace:   o.ShutdownTimeout,
 		log:     o.Log,
 		wake:    make(chan struct{}, 1),
+		pulse:   make(chan struct{}),
 		line:    newLine(o, time.Now()),
 	}
 	s.metrics = newMetrics(o.Registerer, func() float64 { return s.Line().Rate })
@@ -138,6 +140,18 @@ func (s *Sender) Line() Line {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.line.report(time.Now())
+}
+
+// Alive reports whether the scheduler still turns: it returns nil once the
+// scheduler has come round, and an error when ctx ends first, as it must while
+// nobody is in Run.
+func (s *Sender) Alive(ctx context.Context) error {
+	select {
+	case s.pulse <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the sender's scheduler does not turn: %w", ctx.Err())
+	}
 }
 
 // change applies f under the lock and has the scheduler look again.
