@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,7 +28,7 @@ func ExampleParser_Parse_refused() {
 	raw := []byte(`{"event":"application opened","timestamp":1705314600}`)
 
 	_, err := event.Parser{}.Parse(raw, time.Now())
-	if refused, ok := err.(*event.Error); ok {
+	if refused, ok := errors.AsType[*event.Error](err); ok {
 		fmt.Println(refused.Code)
 		for _, text := range refused.Texts() {
 			fmt.Println("-", text)

@@ -182,7 +182,7 @@ func (c *conn) passRest() {
 	}
 	b := c.server.batches.Get().(*batch)
 	c.add(b, ln, c.server.rules.Load().Parser, time.Now())
-	c.pass(b) // an error is told by the committer
+	_ = c.pass(b) // an error is told by the committer
 }
 
 // giveUp refuses the line that was begun, if any, and tells the client why the

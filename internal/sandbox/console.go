@@ -81,7 +81,7 @@ func (s *Server) putTrouble(w http.ResponseWriter, r *http.Request) {
 
 // endTrouble makes all well.
 func (s *Server) endTrouble(w http.ResponseWriter, _ *http.Request) {
-	s.SetTrouble(nil) // no trouble is never wrong
+	_ = s.SetTrouble(nil) // no trouble is never wrong
 	show(w, s.Trouble())
 }
 

@@ -163,30 +163,30 @@ func (r Rule) resolve() (Rule, error) {
 }
 
 // over returns a with what is zero taken from b.
-func (a Action) over(b Action) Action {
+func (do Action) over(b Action) Action {
 	header := maps.Clone(b.Header)
 	if header == nil {
-		header = a.Header
+		header = do.Header
 	} else {
-		maps.Copy(header, a.Header)
+		maps.Copy(header, do.Header)
 	}
 	return Action{
-		Store:      a.Store || b.Store,
-		Delay:      cmp.Or(a.Delay, b.Delay),
-		Status:     cmp.Or(a.Status, b.Status),
+		Store:      do.Store || b.Store,
+		Delay:      cmp.Or(do.Delay, b.Delay),
+		Status:     cmp.Or(do.Status, b.Status),
 		Header:     header,
-		RetryAfter: cmp.Or(a.RetryAfter, b.RetryAfter),
-		RetryAt:    cmp.Or(a.RetryAt, b.RetryAt),
-		Body:       cmp.Or(a.Body, b.Body),
-		End:        cmp.Or(a.End, b.End),
+		RetryAfter: cmp.Or(do.RetryAfter, b.RetryAfter),
+		RetryAt:    cmp.Or(do.RetryAt, b.RetryAt),
+		Body:       cmp.Or(do.Body, b.Body),
+		End:        cmp.Or(do.End, b.End),
 	}
 }
 
 // idle reports whether a is the honest answer at once.
-func (a Action) idle() bool { return a.honest() && a.Delay == 0 }
+func (do Action) idle() bool { return do.honest() && do.Delay == 0 }
 
 // honest reports whether a ends in the honest answer.
-func (a Action) honest() bool { return a.Status == 0 && a.End == Whole }
+func (do Action) honest() bool { return do.Status == 0 && do.End == Whole }
 
 // validate lists everything wrong with a resolved rule.
 func (r Rule) validate() error {
@@ -199,25 +199,25 @@ func (r Rule) validate() error {
 }
 
 // validate lists everything wrong with a resolved action.
-func (a Action) validate() error {
+func (do Action) validate() error {
 	var wrong complaints
-	shaped := len(a.Header) > 0 || a.Body != "" || a.RetryAfter != 0 || a.RetryAt != 0
-	bodiless := a.Status == http.StatusNoContent || a.Status == http.StatusNotModified
-	switch a.End {
+	shaped := len(do.Header) > 0 || do.Body != "" || do.RetryAfter != 0 || do.RetryAt != 0
+	bodiless := do.Status == http.StatusNoContent || do.Status == http.StatusNotModified
+	switch do.End {
 	case Whole:
-		wrong.when(a.honest() && shaped, `a header, a body and Retry-After need a "status"`)
-		wrong.when(bodiless && a.Body != "", `an answer of status %d has no body`, a.Status)
+		wrong.when(do.honest() && shaped, `a header, a body and Retry-After need a "status"`)
+		wrong.when(bodiless && do.Body != "", `an answer of status %d has no body`, do.Status)
 	case Cut, CutReset:
-		wrong.when(bodiless, `an answer of status %d has no body to cut`, a.Status)
+		wrong.when(bodiless, `an answer of status %d has no body to cut`, do.Status)
 	case Close, Reset, Hang:
-		wrong.when(a.Status != 0 || shaped, `"end": %q gives no answer that could have a status, header or body`, string(a.End))
+		wrong.when(do.Status != 0 || shaped, `"end": %q gives no answer that could have a status, header or body`, string(do.End))
 	default:
-		wrong.when(true, `"end" must be close, reset, hang, cut or cut_reset, found %q`, string(a.End))
+		wrong.when(true, `"end" must be close, reset, hang, cut or cut_reset, found %q`, string(do.End))
 	}
-	wrong.when(a.Status != 0 && (a.Status < 200 || a.Status > 599), `"status" must lie between 200 and 599, found %d`, a.Status)
-	wrong.when(a.Delay < 0, `"delay" must not be negative, found %v`, a.Delay)
-	wrong.when(a.RetryAfter < 0 || a.RetryAt < 0, `"retry_after" and "retry_at" must not be negative`)
-	wrong.when(a.RetryAfter != 0 && a.RetryAt != 0, `"retry_after" and "retry_at" exclude each other`)
+	wrong.when(do.Status != 0 && (do.Status < 200 || do.Status > 599), `"status" must lie between 200 and 599, found %d`, do.Status)
+	wrong.when(do.Delay < 0, `"delay" must not be negative, found %v`, do.Delay)
+	wrong.when(do.RetryAfter < 0 || do.RetryAt < 0, `"retry_after" and "retry_at" must not be negative`)
+	wrong.when(do.RetryAfter != 0 && do.RetryAt != 0, `"retry_after" and "retry_at" exclude each other`)
 	return errors.Join(wrong...)
 }
 

@@ -55,7 +55,10 @@ func burying() []sentence {
 				r.append(sample("while", 1)...)
 				break
 			}
-			for range r.Queued(r.Context(), queue.Filter{}) {
+			for _, err := range r.Queued(r.Context(), queue.Filter{}) {
+				if err != nil {
+					r.Fatal(err)
+				}
 				r.settleAll(r.lease(1), queue.Outcome{Verb: queue.Delivered})
 				r.stats()
 				break
