@@ -13,6 +13,7 @@ import (
 	"trackd/config"
 	"trackd/event"
 	"trackd/ingest"
+	"trackd/internal/systemd"
 	"trackd/sender"
 )
 
@@ -36,6 +37,8 @@ type reloader struct {
 	rules   *atomic.Pointer[ingest.Rules] // of the front door, for whoever judges by them too
 	ingest  *ingest.Server
 	sender  *sender.Sender
+	host    *systemd.Service // is told of reloads
+	exposed bool             // a door that systemd opened is open to others: it needs a key
 	log     *slog.Logger
 }
 
@@ -90,8 +93,10 @@ func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
+			r.host.Reloading()
 			r.reload(true)
 			r.sender.Kick() // an operator has mended something: try at once
+			r.host.Ready()
 		case <-tick.C:
 			if !slices.EqualFunc(r.look(), seen, sameFile) {
 				r.reload(false)
@@ -162,6 +167,9 @@ func (r *reloader) merge(next config.Config, everything bool) (merged config.Con
 
 // enforce hands settings to the rooms.
 func (r *reloader) enforce(c config.Config) error {
+	if r.exposed && c.Ingest.Key.IsZero() {
+		return errors.New("ingest.key_file: the door that systemd opened can be reached by others, allowed only with a key")
+	}
 	rules, err := ingestRules(c)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/term"
 
 	"trackd/config"
@@ -37,8 +36,7 @@ func (serveCmd) Run(w *world) error {
 	}
 	log.Info("trackd is ready", "version", version, "queue", cfg.Queue.Dir, "upstream", cfg.BaseURL(),
 		"socket", cfg.Ingest.Socket, "http", cfg.Ingest.HTTP, "admin", cfg.Admin.HTTP)
-	notify(log, daemon.SdNotifyReady)
-	defer notify(log, daemon.SdNotifyStopping)
+	d.host.Ready()
 	return d.Run(w.ctx, hangup)
 }
 
@@ -52,13 +50,6 @@ func startFault(err error) error {
 		f.hint = "run as the user the directories belong to, or set queue.dir, ingest.socket and admin.socket elsewhere"
 	}
 	return f
-}
-
-// notify tells systemd, if that started us.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd not notified", "error", err)
-	}
 }
 
 // newLogger writes text to a terminal and JSON elsewhere, unless told.

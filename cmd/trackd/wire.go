@@ -21,6 +21,7 @@ import (
 	"trackd/event"
 	"trackd/ingest"
 	"trackd/internal/listen"
+	"trackd/internal/systemd"
 	"trackd/queue/boltqueue"
 	"trackd/sender"
 )
@@ -41,6 +42,8 @@ type trackd struct {
 	admin  *admin.Server
 	ops    admin.Doors
 	reload *reloader
+	host   *systemd.Service // what runs us, if anything does
+	grace  time.Duration    // shutdown_timeout
 
 	cleanup []cleanup // what was opened, last first
 }
@@ -56,7 +59,7 @@ type cleanup struct {
 //
 // What a reload changes comes from src.
 func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err error) {
-	d = &trackd{log: log}
+	d = &trackd{log: log, grace: cfg.ShutdownTimeout}
 	opened := d // a return of nil, err sets d
 	defer func() {
 		if err != nil {
@@ -138,11 +141,20 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 	if err != nil {
 		return nil, err
 	}
+	if d.host, err = d.supervise(q); err != nil {
+		return nil, err
+	}
+	d.reload.host = d.host
 	return d, d.listen(cfg)
 }
 
-// listen opens every door the configuration names.
+// listen opens every door the configuration names, but for those that systemd
+// has opened.
 func (d *trackd) listen(cfg config.Config) error {
+	cfg, err := d.takeOver(activated(), cfg)
+	if err != nil {
+		return err
+	}
 	mode := fs.FileMode(cfg.Ingest.SocketMode)
 	return errors.Join(
 		d.unix(&d.doors.Lines, cfg.Ingest.Socket, mode, cfg.Ingest.SocketGroup),
@@ -190,7 +202,10 @@ func (d *trackd) opened(to *[]net.Listener, ln net.Listener, err error) error {
 // again.
 func (d *trackd) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	stopped := make(chan struct{})
-	watch := context.AfterFunc(ctx, func() { d.log.Info("stopping") })
+	watch := context.AfterFunc(ctx, func() {
+		d.log.Info("stopping")
+		d.host.Stopping(d.grace + stopMargin)
+	})
 	defer watch()
 
 	pages, stopPages := context.WithCancel(context.WithoutCancel(ctx))
@@ -206,6 +221,7 @@ func (d *trackd) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	traffic.Go(func() error { defer close(shut); return d.ingest.Run(doors, d.doors) })
 	traffic.Go(func() error { return d.sender.Run(trafficCtx) })
 	traffic.Go(func() error { d.reload.run(trafficCtx, hangup); return nil })
+	traffic.Go(func() error { d.host.Run(trafficCtx); return nil })
 	traffic.Go(func() error { // without its pages the daemon cannot be watched: stop
 		select {
 		case <-pages.Done():

@@ -6,7 +6,7 @@
 // that somebody listens on nor a file that is no socket.
 //
 // Reading order: unix.go (the socket and its directory), owner_linux.go (who has
-// it already), tcp.go.
+// it already), tcp.go, inherited.go (sockets that somebody else opened).
 package listen
 
 import (

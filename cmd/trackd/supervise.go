@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"trackd/admin"
+	"trackd/internal/systemd"
+	"trackd/queue/boltqueue"
+)
+
+// stopMargin is what ending takes on top of shutdown_timeout: settling, and the
+// last commit on a slow disk.
+const stopMargin = 10 * time.Second
+
+// supervise prepares what the service manager is told. The two goroutines that
+// every event passes must turn, or it ends us.
+func (d *trackd) supervise(q *boltqueue.Queue) (*systemd.Service, error) {
+	return systemd.New(systemd.Options{
+		Probes: []systemd.Probe{{Name: "queue", Alive: q.Alive}, {Name: "sender", Alive: d.sender.Alive}},
+		Status: func(ctx context.Context) string {
+			s, err := d.admin.Status(ctx)
+			if err != nil {
+				return "the queue does not say how it is: " + err.Error()
+			}
+			return statusLine(s)
+		},
+		Log: d.log,
+	})
+}
+
+// statusLine is what systemctl status shows: what keeps events from coming in
+// or going out, how many wait, and whether an operator should look closer. It
+// is coarse, so that it does not change all the time.
+func statusLine(s admin.Status) string {
+	parts := []string{lineInWords(s.Line), backlogInWords(s)}
+	if s.Queue.Full != "" {
+		parts = append([]string{"events are refused: " + s.Queue.Full}, parts...)
+	}
+	if !s.Closed.IsZero() {
+		parts = append([]string{"doors closed by an operator"}, parts...)
+	}
+	if s.Account.Dead > 0 {
+		parts = append(parts, fmt.Sprintf("%d dead letters (trackd dead list)", s.Account.Dead))
+	}
+	if s.Line.Alarm != "" || len(s.Alarms) > 0 || len(s.Disk.Damaged) > 0 {
+		parts = append(parts, "alarms (trackd status)")
+	}
+	return strings.Join(parts, "; ")
+}
+
+func lineInWords(l admin.Line) string {
+	if l.Why == "" {
+		return "line " + l.State
+	}
+	return fmt.Sprintf("line %s since %s: %s", l.State, l.Since.Format(time.DateTime), l.Why)
+}
+
+func backlogInWords(s admin.Status) string {
+	if s.Account.Queued == 0 {
+		return "nothing queued"
+	}
+	text := fmt.Sprintf("%d queued", s.Account.Queued)
+	if age := time.Duration(s.Queue.OldestAgeSeconds * float64(time.Second)); age >= time.Minute {
+		text += ", the oldest for " + strings.TrimSuffix(age.Truncate(time.Minute).String(), "0s")
+	}
+	return text
+}
