@@ -33,7 +33,6 @@ type Letter struct {
 type Waiting struct {
 	Address   string    `json:"address"`
 	Taken     time.Time `json:"taken"`
-	Attempts  int       `json:"attempts"`
 	Name      string    `json:"name"`
 	MessageID string    `json:"message_id"`
 	Event     Body      `json:"event"`
@@ -88,7 +87,7 @@ func claims(body []byte) (name, id string) {
 }
 
 func waitingOf(d queue.Delivery) Waiting {
-	return Waiting{Address: d.Address.String(), Taken: d.Taken, Attempts: d.Attempts,
+	return Waiting{Address: d.Address.String(), Taken: d.Taken,
 		Name: d.Event.Name, MessageID: d.Event.ID, Event: d.Event.Body}
 }
 
@@ -157,7 +156,7 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// formOf writes a filter as a form. Filter.At is not part of it.
+// formOf writes a filter as a form.
 func formOf(f queue.Filter) url.Values {
 	form := url.Values{}
 	for _, r := range f.Reasons {
@@ -170,6 +169,9 @@ func formOf(f queue.Filter) url.Values {
 		if value != "" {
 			form.Set(name, value)
 		}
+	}
+	for _, at := range f.At {
+		form.Add("at", at.String())
 	}
 	if !f.Before.IsZero() {
 		form.Set("before", f.Before.Format(time.RFC3339Nano))
@@ -208,6 +210,10 @@ func filterOf(form url.Values) (f queue.Filter, err error) {
 				f.Before, err = time.Parse(time.RFC3339Nano, value)
 			case "after":
 				f.After, err = queue.ParseAddress(value)
+			case "at":
+				var at queue.Address
+				at, err = queue.ParseAddress(value)
+				f.At = append(f.At, at)
 			case "limit":
 				f.Limit, err = strconv.Atoi(value)
 			default:

@@ -49,6 +49,13 @@ type grammar struct {
 	Demo    demoCmd    `cmd:"" help:"See the daemon at work against a stand-in, with trouble, in a minute."`
 	Sandbox sandboxCmd `cmd:"" help:"Run a stand-in for Customer.io on this machine."`
 	Send    sendCmd    `cmd:"" help:"Send events, one JSON object a line, to the daemon."`
+	Status  statusCmd  `cmd:"" help:"Show how the daemon, its queue and its line are."`
+	Dead    deadCmd    `cmd:"" help:"See, mend, replay and discard what could not be delivered."`
+	Queue   queueCmd   `cmd:"" help:"See what waits to be delivered."`
+	Pause   pauseCmd   `cmd:"" help:"Stop sending, until resumed. Events are still taken."`
+	Resume  resumeCmd  `cmd:"" help:"Go on sending, and try the destination at once."`
+	Drain   drainCmd   `cmd:"" help:"Close the doors and wait until everything is sent, before this host goes away."`
+	Conf    configCmd  `cmd:"" name:"config" help:"See the configuration, and what is wrong with it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
@@ -111,7 +118,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		return report(stderr, &fault{code: exitUsage, err: err, hint: "trackd --help lists the commands"})
 	}
 	w.configFile = g.Config
-	return report(stderr, command.Run(w))
+	return report(stderr, w.explain(command.Run(w)))
 }
 
 // report prints err as "trackd: what: why" and a hint, and returns its exit
