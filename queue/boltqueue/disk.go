@@ -74,6 +74,14 @@ func release(path string) error {
 	return os.Truncate(path, info.Size())
 }
 
+// remove removes a file that may be there.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // syncDir makes created, renamed and removed names of dir durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

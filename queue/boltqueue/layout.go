@@ -81,6 +81,15 @@ const (
 // them in order.
 func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
+// keyNumber is the inverse of numberKey; 0, which numbers nothing, for a key of
+// another kind.
+func keyNumber(key []byte) uint64 {
+	if len(key) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(key)
+}
+
 // frame is one stored value, decoded.
 type frame struct {
 	kind     kind

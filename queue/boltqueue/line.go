@@ -102,6 +102,9 @@ func (q *Queue) continueTail(seg *segment) {
 		err = q.step("start.commit", func() error {
 			return seg.update(func(tx *bolt.Tx) error { return seg.putBook(tx, seg.stored) })
 		})
+		if err != nil && !noRoom(err) {
+			q.fail(seg, err)
+		}
 	}
 	if err != nil {
 		q.log.Warn("newest segment not continued", "segment", seg.number, "error", err)
@@ -349,9 +352,15 @@ func (q *Queue) sweep() {
 	q.removed = nil
 	q.mu.Unlock()
 	for _, seg := range gone {
+		about := "removing " + filepath.Base(seg.path)
 		if err := q.unlink(seg); err != nil {
-			q.raise(filepath.Base(seg.path), fmt.Sprintf("empty segment not removed: %v", err))
+			q.raise(about, fmt.Sprintf("%s is empty and could not be removed, which is tried again: %v", seg.path, err))
+			q.mu.Lock()
+			q.removed = append(q.removed, seg)
+			q.mu.Unlock()
+			continue
 		}
+		q.lower(about)
 	}
 	if len(gone) > 0 && q.whyFull() != nil {
 		q.tendSpare()
@@ -363,11 +372,12 @@ func (q *Queue) unlink(seg *segment) error {
 	if err := seg.bury(); err != nil {
 		return err
 	}
-	err := q.step("unlink.remove", func() error { return os.Remove(seg.path) })
+	// An earlier attempt may have got this far.
+	err := q.step("unlink.remove", func() error { return remove(seg.path) })
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(seg.failedPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := remove(seg.failedPath()); err != nil {
 		return err
 	}
 	return q.step("unlink.syncdir", func() error { return q.syncDir() })

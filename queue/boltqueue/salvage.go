@@ -29,8 +29,8 @@ func (q *Queue) repair(seg *segment, why error) (inspection, error) {
 	}
 	b, lost := found.settle()
 	tmp := seg.path + ".tmp"
-	if err := found.write(tmp, seg, b); err != nil {
-		os.Remove(tmp)
+	if err := q.step("salvage.write", func() error { return found.write(tmp, seg, b) }); err != nil {
+		_ = remove(tmp) // or at the next start
 		return inspection{}, fmt.Errorf("%w; and what was found in it cannot be written: %w", why, err)
 	}
 	bad, err := q.exchange(seg.path, tmp)

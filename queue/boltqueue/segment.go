@@ -76,13 +76,17 @@ func (q *Queue) birth(number uint64) (*segment, error) {
 	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync, identity: newIdentity(),
 		stored: newBook(), book: newBook(), known: true}
 	tmp := s.path + ".tmp"
-	if err := s.create(tmp); err != nil {
-		os.Remove(tmp)
+	if err := q.step("birth.create", func() error { return s.create(tmp) }); err != nil {
+		_ = remove(tmp) // or at the next start
 		return nil, fmt.Errorf("make segment %d: %w", number, err)
 	}
-	reserved, err := reserve(tmp, q.opts.reservation())
+	reserved := false
+	err := q.step("birth.reserve", func() (err error) {
+		reserved, err = reserve(tmp, q.opts.reservation())
+		return err
+	})
 	if err != nil {
-		os.Remove(tmp)
+		_ = remove(tmp) // or at the next start
 		return nil, fmt.Errorf("make segment %d: %w", number, err)
 	}
 	if !reserved {
@@ -93,7 +97,10 @@ func (q *Queue) birth(number uint64) (*segment, error) {
 		err = q.step("birth.syncdir", func() error { return q.syncDir() })
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make segment %d: %w", number, err)
+		_ = remove(tmp) // or at the next start
+		// Or each attempt would leave an empty segment behind.
+		undo := q.step("birth.undo", func() error { return remove(s.path) })
+		return nil, fmt.Errorf("make segment %d: %w", number, errors.Join(err, undo))
 	}
 	return s, nil
 }
@@ -101,7 +108,9 @@ func (q *Queue) birth(number uint64) (*segment, error) {
 // create lays out an empty segment in a new file at path, with the book it has
 // in memory.
 func (s *segment) create(path string) error {
-	os.Remove(path)
+	if err := remove(path); err != nil {
+		return err
+	}
 	db, err := openBolt(path, s.options())
 	if err != nil {
 		return err

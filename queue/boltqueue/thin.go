@@ -35,27 +35,38 @@ func (q *Queue) thinnable(seg *segment) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return seg != q.tail && seg.known && seg.failed == nil && !seg.book.empty() &&
-		seg.size > thinBytes && seg.size-seg.free <= seg.size/thinShare
+		seg.size > min(thinBytes, q.opts.segmentBytes/2) && seg.size-seg.free <= seg.size/thinShare
 }
 
 // rewrite copies a segment into a small file of the same identity and the same
 // addresses, and lets that take its name: atomic by itself. Whoever wants to
 // enter meanwhile waits.
 func (q *Queue) rewrite(seg *segment) error {
-	tmp := seg.path + ".tmp"
+	tmp, replaced := seg.path+".tmp", false
 	err := seg.enter(func(db *bolt.DB) error {
-		if err := copyInto(tmp, db, seg.options()); err != nil {
+		if err := q.step("thin.write", func() error { return copyInto(tmp, db, seg.options()) }); err != nil {
 			return err
 		}
-		if err := q.step("thin.rename", func() error { return os.Rename(tmp, seg.path) }); err != nil {
+		err := q.step("thin.rename", func() error { return os.Rename(tmp, seg.path) })
+		if _, gone := os.Lstat(tmp); err != nil && gone == nil {
 			return err
 		}
-		seg.db = nil // the old file has no name any more
-		return errors.Join(q.step("thin.syncdir", q.syncDir), db.Close())
+		// The old file has no name any more: what is written there is lost.
+		replaced, seg.db = true, nil
+		if err == nil {
+			err = q.step("thin.syncdir", q.syncDir)
+		}
+		return errors.Join(err, db.Close())
 	})
 	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("rewrite segment %d: %w", seg.number, err)
+		_ = remove(tmp) // or at the next start
+		err = fmt.Errorf("rewrite segment %d: %w", seg.number, err)
+	}
+	if err != nil && replaced {
+		q.fail(seg, err) // after a power cut the old file may have the name again
+	}
+	if err != nil {
+		return err
 	}
 	if err := seg.enter(seg.measure); err != nil {
 		return err
@@ -65,7 +76,9 @@ func (q *Queue) rewrite(seg *segment) error {
 
 // copyInto writes every item of db into a new file at path.
 func copyInto(path string, db *bolt.DB, opts *bolt.Options) error {
-	os.Remove(path)
+	if err := remove(path); err != nil {
+		return err
+	}
 	fresh, err := openBolt(path, opts)
 	if err != nil {
 		return err
