@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"trackd/internal/sandbox"
+)
+
+// tracedEvents is how many events go through each door, one at a time.
+const tracedEvents = 10
+
+// traced is a daemon under strace.
+type traced struct {
+	*process
+	box *sandbox.Server
+	ids []string // of the events that were sent one at a time
+}
+
+// newTraced starts exe under strace, or skips the test where that cannot be.
+// The destination is down, so that nothing but events moves the disk.
+func newTraced(t *testing.T, exe string) *traced {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skipf("needs strace to see what reaches the disk: %v", err)
+	}
+	if out, err := exec.Command(strace, "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		t.Skipf("strace may not trace here: %v: %s", err, out)
+	}
+	box, url := newSandbox(t)
+	if err := box.SetTrouble(trouble("down")); err != nil {
+		t.Fatal(err)
+	}
+	d := &traced{process: newProcess(t, url), box: box}
+	if exe == "" {
+		exe = d.exe
+	}
+	if err := os.Symlink(exe, d.path("trackd")); err != nil {
+		t.Fatal(err)
+	}
+	d.wrap = []string{strace, "-D", "-f", "-y", "-s", "400", "-e", "signal=none", "-o", d.path("trace"),
+		"-e", "trace=read,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat"}
+	d.start()
+	d.awaitReady()
+	return d
+}
+
+// sendOneByOne sends events through both doors, each after the answer to the
+// one before.
+func (d *traced) sendOneByOne() {
+	d.tb.Helper()
+	conn, err := net.Dial("unix", d.path("events.sock"))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	defer conn.Close()
+	replies := bufio.NewReader(conn)
+	client := unixClient(d.path("http.sock"))
+	defer client.CloseIdleConnections()
+	for i := range tracedEvents {
+		id := fmt.Sprintf("line-%03d", i)
+		fmt.Fprintln(conn, lifecycleLine(id))
+		want := fmt.Sprintf(`{"accepted":%d,"rejected":0,"refused":0}`, i+1)
+		if got, err := replies.ReadString('\n'); strings.TrimSpace(got) != want {
+			d.tb.Fatalf("%s: got %q, %v, want %s", id, got, err, want)
+		}
+		d.ids = append(d.ids, id)
+
+		id = fmt.Sprintf("post-%03d", i)
+		d.post(client, "/v1/track", lifecycleLine(id))
+		d.ids = append(d.ids, id)
+	}
+}
+
+func (d *traced) post(client *http.Client, path, body string) {
+	d.tb.Helper()
+	resp, err := client.Post("http://trackd"+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		d.tb.Fatalf("POST %s: %s", path, resp.Status)
+	}
+}
+
+// roll sends more than one segment holds, lets it all arrive, and so has a
+// segment born in use and another one unlinked.
+func (d *traced) roll() {
+	d.tb.Helper()
+	if err := d.box.SetTrouble(nil); err != nil {
+		d.tb.Fatal(err)
+	}
+	client := unixClient(d.path("http.sock"))
+	defer client.CloseIdleConnections()
+	padding := make([]byte, 15_000) // of the 32,000 bytes an event may have, in hex
+	random := rand.NewChaCha8([32]byte{})
+	for batch := range 40 {
+		var items []string
+		for item := range 30 {
+			random.Read(padding)
+			items = append(items, fmt.Sprintf(`{"type":"track","event":"Application Opened","messageId":"batch-%d-%d","userId":"ann","properties":{"padding":%q}}`,
+				batch, item, hex.EncodeToString(padding)))
+		}
+		d.post(client, "/v1/batch", `{"batch":[`+strings.Join(items, ",")+`]}`)
+	}
+	d.awaitDrained()
+}
+
+// stop stops the daemon and returns what it did.
+func (d *traced) stop() []call {
+	d.tb.Helper()
+	last := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +\+\+\+ `, d.cmd.Process.Pid))
+	if code, _ := d.terminate(); code != 0 {
+		d.tb.Errorf("the daemon ended with exit code %d", code)
+	}
+	var trace []byte
+	until(d.tb, "the end of the trace", func() bool {
+		var err error
+		if trace, err = os.ReadFile(d.path("trace")); err != nil {
+			d.tb.Fatal(err)
+		}
+		return last.Match(trace)
+	})
+	return parseTrace(string(trace))
+}
+
+// problems returns everything that was acknowledged too early.
+func (d *traced) problems(calls []call) (problems []string, changes int) {
+	problems, changes = unsyncedNames(calls, d.path("queue"))
+	for _, id := range d.ids {
+		if wrong := unproven(calls, id); wrong != "" {
+			problems = append(problems, wrong)
+		}
+	}
+	return problems, changes
+}
+
+func TestEveryYesWaitsForTheDisk(t *testing.T) {
+	d := newTraced(t, "")
+	d.sendOneByOne()
+	d.roll()
+	problems, changes := d.problems(d.stop())
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	if changes < 4 {
+		t.Errorf("%d segments were born or unlinked, want two spares and a tail born and a drained one unlinked", changes)
+	}
+	t.Logf("%d events, each synced between its arrival and its reply; %d segments born or unlinked, each with its directory synced", len(d.ids), changes)
+}
+
+// TestAYesThatDoesNotWaitIsSeen shows that the test above can fail.
+func TestAYesThatDoesNotWaitIsSeen(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		sabotage sabotage
+		want     string
+	}{
+		{"no fsync", noFsync, "before the pages were synced"},
+		{"no fsync of the directory", noDirFsync, "whose name was not synced"},
+		{"yes before the commit", yesBeforeCommit, "at its reply, "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := newTraced(t, test.sabotage.build(t))
+			d.sendOneByOne()
+			problems, _ := d.problems(d.stop())
+			if !strings.Contains(strings.Join(problems, "\n"), test.want) {
+				t.Fatalf("nothing of %q was seen, only %q", test.want, problems)
+			}
+			t.Logf("%d problems, the first: %s", len(problems), problems[0])
+		})
+	}
+}
