@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,7 +143,7 @@ func (s *Server) sortItems(p *post, items []event.Item) (faults []fault) {
 // otherCall refuses a call that the destination has and trackd does not carry.
 func (s *Server) otherCall(call string) *answer {
 	refusal := &event.Error{Code: event.NotLifecycle, Problems: []event.Problem{{
-		Field: "type", Found: call, Allowed: `"track", whatever the setting accept says`,
+		Field: "type", Found: strconv.Quote(call), Allowed: `"track", whatever the setting accept says`,
 	}}}
 	s.excluded.note(refusal)
 	return bad(refusal)
