@@ -98,12 +98,12 @@ func (q *Queue) segment(number uint64) *segment {
 }
 
 // edit changes dead events of one segment to another state, durably, and
-// returns how many. It runs in the writer.
+// returns how many. Memory follows the disk: until the transaction is durable
+// the letters are dead to everyone. It runs in the writer.
 func (q *Queue) edit(seg *segment, letters []queue.DeadLetter, to state) (total int, err error) {
 	for len(letters) > 0 {
-		var blocks []*openBlock
-		var changed []loan
-		for len(letters) > 0 && len(blocks) < flushBlocks {
+		var edits []edit
+		for len(letters) > 0 && len(edits) < flushBlocks {
 			number := letters[0].Address.Lo >> 16
 			n := slices.IndexFunc(letters, func(l queue.DeadLetter) bool { return l.Address.Lo>>16 != number })
 			if n < 0 {
@@ -114,19 +114,28 @@ func (q *Queue) edit(seg *segment, letters []queue.DeadLetter, to state) (total 
 				return total, err
 			}
 			if b != nil {
-				blocks = append(blocks, b)
-				changed = append(changed, q.revive(b, letters[:n], to)...)
+				edits = append(edits, edit{block: b, letters: letters[:n], to: to})
 			}
 			letters = letters[n:]
 		}
-		if err := q.putAll(seg, q.pickBlocks(seg, blocks)); err != nil {
-			q.revert(changed)
+		if err := q.writable(seg); err != nil {
 			return total, err
 		}
-		q.parkRevived(changed)
-		total += len(changed)
+		marks, n := q.pickEdits(seg, edits)
+		if err := q.putAll(seg, marks); err != nil {
+			return total, err
+		}
+		total += n
+		nudge(q.wake)
 	}
 	return total, nil
+}
+
+// edit is what shall become of some letters of a block.
+type edit struct {
+	block   *openBlock
+	letters []queue.DeadLetter
+	to      state
 }
 
 // load returns what memory should know of a block, reading it if need be; nil
@@ -155,72 +164,69 @@ func (q *Queue) load(k blockKey) (*openBlock, error) {
 	return b, nil
 }
 
-// revive changes those letters of a block that are still dead, in memory, and
-// remembers what they were.
-func (q *Queue) revive(b *openBlock, letters []queue.DeadLetter, to state) (changed []loan) {
+// pickEdits begins the flush of certain blocks, due or not, as they will be
+// once their letters are edited, and counts the letters that are still there.
+func (q *Queue) pickEdits(seg *segment, edits []edit) (picked []marking, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b.seg.edits++
-	for _, dl := range letters {
-		i := int(dl.Address.Lo & (blockEvents - 1))
-		if i >= len(b.states) || b.states[i] != dead {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(b.letters, i, byIndex)
-		l := b.letters[at]
-		b.dropLetter(i)
-		q.change(b, i, to, time.Now())
-		changed = append(changed, loan{block: b, index: i, was: &l})
-	}
-	return changed
-}
-
-// revert undoes revive after its transaction failed.
-func (q *Queue) revert(changed []loan) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, l := range changed {
-		l.block.addLetter(*l.was)
-		q.change(l.block, l.index, dead, time.Now())
-	}
-}
-
-// pickBlocks begins the flush of certain blocks, due or not.
-func (q *Queue) pickBlocks(seg *segment, blocks []*openBlock) []marking {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	var picked []marking
 	before := len(seg.dirty)
-	seg.dirty = slices.DeleteFunc(seg.dirty, func(b *openBlock) bool { return slices.Contains(blocks, b) })
+	seg.dirty = slices.DeleteFunc(seg.dirty, func(b *openBlock) bool {
+		return slices.ContainsFunc(edits, func(e edit) bool { return e.block == b })
+	})
 	if seg.failed == nil {
 		q.nDirty -= before - len(seg.dirty)
 	}
-	for _, b := range blocks {
-		picked = append(picked, b.pick())
+	for _, e := range edits {
+		m := e.block.pick()
+		m.edit(e)
+		n += len(m.edited)
+		picked = append(picked, m)
 	}
-	return picked
+	return picked, n
 }
 
-// parkRevived makes events that are live again due at once, unless the cursor
-// is yet to come to them.
-func (q *Queue) parkRevived(changed []loan) {
-	q.mu.Lock()
-	now := time.Now()
-	for _, l := range changed {
-		ahead := l.block == q.cursor.block && l.index >= q.cursor.at
-		if l.block.states[l.index] == live && q.passed(l.block.blockKey) && !ahead {
-			l.was = nil
-			q.park(l, now)
+// edit changes those letters of m that are still dead.
+func (m *marking) edit(e edit) {
+	m.to = e.to
+	for _, l := range e.letters {
+		i := int(l.Address.Lo & (blockEvents - 1))
+		at, found := slices.BinarySearchFunc(m.letters, i, byIndex)
+		if !found {
+			continue
+		}
+		m.letters = slices.Delete(m.letters, at, at+1)
+		m.states[i] = e.to
+		m.edited = append(m.edited, i)
+	}
+	m.now = tallyOf(m.states, m.letters)
+}
+
+// applyEdits brings memory in step with an edit that is durable. Events that
+// are live again are due at once, unless the cursor is yet to come to them.
+// The caller holds mu.
+func (q *Queue) applyEdits(m marking) {
+	if len(m.edited) == 0 {
+		return
+	}
+	b, now := m.block, time.Now()
+	b.seg.edits++ // what the cursor read ahead is out of date
+	for _, i := range m.edited {
+		b.dropLetter(i)
+		q.shift(b, i, m.to)
+		ahead := b == q.cursor.block && i >= q.cursor.at
+		if m.to == live && q.passed(b.blockKey) && !ahead {
+			q.park(loan{block: b, index: i}, now)
 		}
 	}
-	q.mu.Unlock()
-	nudge(q.wake)
 }
 
 // dropRejects deletes rejects of one segment. It runs in the writer.
 func (q *Queue) dropRejects(seg *segment, letters []queue.DeadLetter) (int, error) {
 	if len(letters) == 0 {
 		return 0, nil
+	}
+	if err := q.writable(seg); err != nil {
+		return 0, err
 	}
 	after, n := seg.stored, 0
 	err := q.step("rejects.commit", func() error {

@@ -115,9 +115,12 @@ func (in *intake) close() {
 // commits.
 func (q *Queue) Append(ctx context.Context, b queue.Batch) error {
 	rejectsErr := q.admitRejects(&b)
-	for i, part := range split(b) {
+	parts := split(b)
+	for i, part := range parts {
 		if err := q.appendPart(ctx, part); err != nil {
-			q.returnRejects(part.Rejects)
+			for _, rest := range parts[i+1:] {
+				q.returnRejects(rest.Rejects)
+			}
 			if i > 0 {
 				return fmt.Errorf("part of the batch was stored, then: %v", err)
 			}
@@ -127,8 +130,12 @@ func (q *Queue) Append(ctx context.Context, b queue.Batch) error {
 	return rejectsErr
 }
 
+// appendPart brings a batch that fits one commit and waits for it. The room
+// its rejects were given is returned here if the writer never hears of them,
+// else by the writer.
 func (q *Queue) appendPart(ctx context.Context, b queue.Batch) error {
 	if err := q.whyFull(); err != nil {
+		q.returnRejects(b.Rejects)
 		return err
 	}
 	size := batchSize(b)
@@ -136,6 +143,7 @@ func (q *Queue) appendPart(ctx context.Context, b queue.Batch) error {
 		g, wait, err := q.intake.add(b, size, time.Now())
 		switch {
 		case err != nil:
+			q.returnRejects(b.Rejects)
 			return err
 		case g != nil:
 			nudge(q.kick)
@@ -144,6 +152,7 @@ func (q *Queue) appendPart(ctx context.Context, b queue.Batch) error {
 		select {
 		case <-wait:
 		case <-ctx.Done():
+			q.returnRejects(b.Rejects)
 			return ctx.Err()
 		}
 	}

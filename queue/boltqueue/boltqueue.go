@@ -22,8 +22,8 @@
 // Reading order: boltqueue.go (open and close), layout.go (the format),
 // block.go, marks.go and book.go (what is stored), segment.go (one file),
 // append.go and writer.go (the way in), line.go (birth, roll, seal, unlink),
-// lease.go and settle.go (the way out), letters.go (an operator's view),
-// stats.go.
+// lease.go and settle.go (the way out), letters.go and amend.go (an operator's
+// view and hand), stats.go, check.go.
 package boltqueue
 
 import (
@@ -183,11 +183,15 @@ func (q *Queue) start() error {
 	if warning != "" {
 		q.log.Warn("weaker promise", "why", warning)
 	}
-	if q.lock, err = lock(q.opts.Dir); err != nil {
+	err = q.step("lock.take", func() (err error) {
+		q.lock, err = lock(q.opts.Dir)
 		return err
+	})
+	if err != nil {
+		return errors.Join(err, q.unlock())
 	}
 	if err := q.startLine(); err != nil {
-		return errors.Join(err, q.closeFiles(), q.lock.Close())
+		return errors.Join(err, q.closeFiles(), q.unlock())
 	}
 	q.workers.Go(q.write)
 	q.workers.Go(q.keep)
@@ -202,9 +206,17 @@ func (q *Queue) Close() error {
 		close(q.stop)
 		q.workers.Wait()
 		q.sweep() // what the writer retired last
-		q.closed = errors.Join(q.closeFiles(), q.lock.Close())
+		q.closed = errors.Join(q.closeFiles(), q.unlock())
 	})
 	return q.closed
+}
+
+// unlock lets go of the directory, if it was taken.
+func (q *Queue) unlock() error {
+	if q.lock == nil {
+		return nil
+	}
+	return q.lock.Close()
 }
 
 // closeFiles closes every segment this queue has open.
@@ -245,19 +257,6 @@ func nudge(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// step does one thing that a crash may interrupt. Tests strike before it, so
-// that it does not happen, or after it, so that it happened and is reported
-// as failed.
-func (q *Queue) step(point string, effect func() error) error {
-	if q.opts.fault == nil {
-		return effect()
-	}
-	if err := q.opts.fault(point, false); err != nil {
-		return err
-	}
-	return errors.Join(effect(), q.opts.fault(point, true))
 }
 
 func (q *Queue) syncDir() error { return syncDir(q.opts.Dir) }

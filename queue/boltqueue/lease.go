@@ -61,7 +61,6 @@ type loan struct {
 	index             int
 	attempts, strikes int
 	passes            uint64
-	was               *letter // of a revived event, until that is durable
 }
 
 // parkedEvent is an event that waits in memory for a later attempt: its

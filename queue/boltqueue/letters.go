@@ -125,7 +125,7 @@ func (q *Queue) lettersIn(seg *segment, after uint64) (c chunk[queue.DeadLetter]
 		return c, err
 	}
 	q.mu.Lock()
-	none := seg.book.dead == 0
+	none, nextBlock, nextReject := seg.book.dead == 0, seg.book.nextBlock, seg.book.nextReject
 	q.mu.Unlock()
 	if none {
 		c.done = true
@@ -133,20 +133,21 @@ func (q *Queue) lettersIn(seg *segment, after uint64) (c chunk[queue.DeadLetter]
 	}
 	err = seg.view(func(tx *bolt.Tx) error {
 		if after < rejectFlag {
-			if err := seg.deadOfBlocks(tx, after, &c); err != nil || c.full() {
+			if err := seg.deadOfBlocks(tx, after, nextBlock, &c); err != nil || c.full() {
 				return err
 			}
 		}
-		return seg.deadRejects(tx, after, &c)
+		return seg.deadRejects(tx, after, nextReject, &c)
 	})
 	return c, err
 }
 
-// deadOfBlocks adds the dead of blocks to c, whole blocks at a time.
-func (s *segment) deadOfBlocks(tx *bolt.Tx, after uint64, c *chunk[queue.DeadLetter]) error {
+// deadOfBlocks adds the dead of blocks before end to c, whole blocks at a time.
+// Beyond may lie what a failed commit left.
+func (s *segment) deadOfBlocks(tx *bolt.Tx, after, end uint64, c *chunk[queue.DeadLetter]) error {
 	blocks := tx.Bucket([]byte(bucketBlocks))
 	cur := tx.Bucket([]byte(bucketMarks)).Cursor()
-	for k, _ := cur.Seek(numberKey(after >> 16)); k != nil && !c.full(); k, _ = cur.Next() {
+	for k, _ := cur.Seek(numberKey(after >> 16)); k != nil && keyNumber(k) < end && !c.full(); k, _ = cur.Next() {
 		f := readBlock(s, k, blocks.Get(k), tx.Bucket([]byte(bucketMarks)))
 		if f.damage != nil {
 			continue // named by the walk that repairs, not by a listing
@@ -180,13 +181,14 @@ func (s *segment) text(tx *bolt.Tx, number uint64) string {
 	return string(f.payload)
 }
 
-func (s *segment) deadRejects(tx *bolt.Tx, after uint64, c *chunk[queue.DeadLetter]) error {
+// deadRejects adds the rejects before end to c.
+func (s *segment) deadRejects(tx *bolt.Tx, after, end uint64, c *chunk[queue.DeadLetter]) error {
 	cur := tx.Bucket([]byte(bucketRejects)).Cursor()
 	from := uint64(0)
 	if after > rejectFlag {
 		from = after&^rejectFlag + 1
 	}
-	for k, v := cur.Seek(numberKey(from)); k != nil; k, v = cur.Next() {
+	for k, v := cur.Seek(numberKey(from)); k != nil && keyNumber(k) < end; k, v = cur.Next() {
 		if c.full() {
 			return nil
 		}
@@ -214,7 +216,10 @@ func (q *Queue) queuedIn(seg *segment, after uint64) (c chunk[queue.Delivery], e
 	if err := q.learn(seg); err != nil {
 		return c, err
 	}
-	blocks, err := readBlocks(seg, after>>16, ^uint64(0))
+	q.mu.Lock()
+	end := seg.book.nextBlock // beyond may lie what a failed commit left
+	q.mu.Unlock()
+	blocks, err := readBlocks(seg, after>>16, end)
 	if err != nil {
 		return c, err
 	}

@@ -98,13 +98,18 @@ func byIndex(l letter, index int) int { return cmp.Compare(l.index, index) }
 // change moves an event to another state in memory and notes that its block
 // must be marked. The caller holds mu.
 func (q *Queue) change(b *openBlock, index int, to state, now time.Time) {
+	q.shift(b, index, to)
+	q.noteDirty(b, now)
+}
+
+// shift moves an event to another state in memory. The caller holds mu.
+func (q *Queue) shift(b *openBlock, index int, to state) {
 	from := b.states[index]
 	before := b.now
 	b.states[index] = to
 	b.now.by[from]--
 	b.now.by[to]++
 	b.seg.book.shift(before, b.now)
-	q.noteDirty(b, now)
 }
 
 // noteDirty queues a block for the next flush. The caller holds mu.
@@ -126,7 +131,13 @@ type marking struct {
 	states  []state
 	letters []letter
 	now     tally
+
+	edited []int // letters that are not dead any more, once this is durable
+	to     state // what they are then
 }
+
+// buries reports whether there is a letter that the disk does not know.
+func (m marking) buries() bool { return m.now.by[dead] > m.block.stored.by[dead] }
 
 // pickMarks takes the blocks of seg whose marks are due: those unflushed for
 // flushAfter, and, when a commit goes there anyway, those that are settled.
@@ -238,6 +249,7 @@ func (q *Queue) markedThrough(seg *segment, marks []marking, after book) {
 	for _, m := range marks {
 		b := m.block
 		b.flushed, b.stored = false, m.now
+		q.applyEdits(m)
 		for _, l := range m.letters {
 			if i, found := slices.BinarySearchFunc(b.letters, l.index, byIndex); found && b.letters[i].died.Equal(l.died) {
 				b.letters[i].text, b.letters[i].detail = l.text, ""
@@ -313,7 +325,7 @@ func (q *Queue) flush(seg *segment, now time.Time) bool {
 // putAll marks the picked blocks in one transaction of their own.
 func (q *Queue) putAll(seg *segment, marks []marking) error {
 	begin, after := time.Now(), seg.stored
-	err := q.step("marks.commit", func() error {
+	err := q.step(markingPoint(marks), func() error {
 		return seg.update(func(tx *bolt.Tx) error { return putMarks(tx, seg, marks, &after) })
 	})
 	q.opts.OnCommit(Commit{Duration: time.Since(begin), Err: err})
@@ -326,6 +338,20 @@ func (q *Queue) putAll(seg *segment, marks []marking) error {
 	q.markedThrough(seg, marks, after)
 	q.release(seg)
 	return nil
+}
+
+// markingPoint is the fault point of a transaction that stores marks.
+func markingPoint(marks []marking) string {
+	switch {
+	case slices.ContainsFunc(marks, func(m marking) bool { return len(m.edited) > 0 && m.to == live }):
+		return "replay.commit"
+	case slices.ContainsFunc(marks, func(m marking) bool { return len(m.edited) > 0 }):
+		return "discard.commit"
+	case slices.ContainsFunc(marks, marking.buries):
+		return "bury.commit"
+	default:
+		return "marks.commit"
+	}
 }
 
 // hold puts off the next flush of a segment that had no room for marks.

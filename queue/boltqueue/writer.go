@@ -57,7 +57,9 @@ func (q *Queue) do(op func() error) error {
 // commit makes a group durable and wakes everyone who waits for it.
 func (q *Queue) commit(g *group) {
 	begin := time.Now()
-	g.err = q.store(g)
+	if g.err = q.store(g); g.err != nil {
+		q.returnRejects(g.rejects)
+	}
 	close(g.done)
 	q.opts.OnCommit(Commit{Duration: time.Since(begin), Events: g.events(), Err: g.err})
 }
@@ -124,10 +126,30 @@ func (q *Queue) publish(seg *segment, g *group, first uint64) {
 // medium is waited out; everything else is final for that file in this
 // process, because what a failed fsync left behind cannot be known.
 func (q *Queue) writeFailed(seg *segment, err error) {
-	if noRoom(err) {
+	if noRoom(err) && seg.shows(seg.stored) {
 		q.raise(fmt.Sprintf("segment %d", seg.number), "the disk is full: outcomes are held in memory; free some space")
 		return
 	}
+	q.fail(seg, err)
+}
+
+// shows reports whether the file says what b says. A transaction that failed
+// may be visible all the same, and the next would build on it.
+func (s *segment) shows(b book) bool {
+	var got book
+	err := s.view(func(tx *bolt.Tx) error {
+		f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
+		if err == nil {
+			got, err = decodeBook(f.payload)
+		}
+		return err
+	})
+	return err == nil && got == b
+}
+
+// fail ends writing to a segment, in this process and, but for marks, in the
+// next.
+func (q *Queue) fail(seg *segment, err error) {
 	q.mu.Lock()
 	seg.failed = err
 	q.nDirty -= len(seg.dirty)
@@ -135,12 +157,32 @@ func (q *Queue) writeFailed(seg *segment, err error) {
 		q.tail = nil
 	}
 	q.mu.Unlock()
-	if err := os.WriteFile(seg.failedPath(), []byte(err.Error()+"\n"), 0o600); err != nil {
+	if err := q.step("fail.mark", func() error { return q.markFailed(seg, err) }); err != nil {
 		q.log.Warn("failed segment not marked", "segment", seg.number, "error", err)
 	}
 	q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf(
 		"writing %s failed: %v; nothing more is written to it, its events are sent all the same and may be sent again after a restart; check the disk", seg.path, err))
 	nudge(q.tend)
+}
+
+// markFailed leaves a durable note beside the file of a failed segment.
+func (q *Queue) markFailed(seg *segment, why error) error {
+	f, err := os.Create(seg.failedPath())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, why)
+	return errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close(), q.syncDir())
+}
+
+// writable returns why nothing more is written to a segment, or nil.
+func (q *Queue) writable(seg *segment) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg.failed == nil {
+		return nil
+	}
+	return fmt.Errorf("segment %d takes no more changes until a restart, since: %w", seg.number, seg.failed)
 }
 
 // tailWithRoom returns the segment that takes the next commit, rolling to the
