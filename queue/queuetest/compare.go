@@ -183,11 +183,11 @@ func (w *walk) replaySome() {
 		_, err := Parse(l.Event.Body, l.Taken)
 		return err == nil
 	})
-	w.ledger.Replayed(went)
+	w.ledger.Replayed(went, nil)
 }
 
 func (w *walk) discardSome() {
-	w.ledger.Discarded(w.judge(w.filter(), w.Discard, func(queue.DeadLetter) bool { return true }))
+	w.ledger.Discarded(w.judge(w.filter(), w.Discard, func(queue.DeadLetter) bool { return true }), nil)
 }
 
 // filter returns one of the ways in which an operator picks letters.

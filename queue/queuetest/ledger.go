@@ -178,33 +178,50 @@ func (l *Ledger) Settled(outcomes []queue.Outcome, err error) {
 	}
 }
 
-// Replayed notes that these letters were replayed: all of them, durably.
-func (l *Ledger) Replayed(letters []queue.DeadLetter) {
+// Replayed notes that these letters were replayed and the error of that:
+// without one all of them, durably.
+func (l *Ledger) Replayed(letters []queue.DeadLetter, err error) {
 	for _, letter := range letters {
 		e := l.entries[letterKey(letter)]
 		if !letter.AtDoor {
-			e.move(placeQueued)
+			e.move(placeQueued, err != nil)
 			e.want = queue.Delivery{Event: e.event}
 			continue
 		}
-		e.move(placeGone)
+		e.move(placeGone, err != nil)
 		l.discarded++
-		if ev, err := Parse(e.event.Body, time.Time{}); err == nil {
-			l.add(ev.ID, ev, placeQueued, false)
+		if ev, refused := Parse(e.event.Body, time.Time{}); refused == nil {
+			l.add(ev.ID, ev, placeQueued, err != nil)
 		}
 	}
 }
 
-// Discarded notes that these letters were discarded: all of them, durably.
-func (l *Ledger) Discarded(letters []queue.DeadLetter) {
+// Discarded notes that these letters were discarded and the error of that:
+// without one all of them, durably.
+func (l *Ledger) Discarded(letters []queue.DeadLetter, err error) {
 	for _, letter := range letters {
-		l.entries[letterKey(letter)].move(placeGone)
+		l.entries[letterKey(letter)].move(placeGone, err != nil)
 		l.discarded++
 	}
 }
 
-// move notes a durable change.
-func (e *entry) move(to place) { e.now, e.disk, e.parked = to, to, false }
+// move notes a durable change, or one that may have happened.
+func (e *entry) move(to place, unknown bool) {
+	if unknown {
+		e.disk |= to
+		to |= e.now
+	} else {
+		e.disk = to
+	}
+	e.now, e.parked = to, false
+}
+
+// Flushed notes that every outcome so far is durable.
+func (l *Ledger) Flushed() {
+	for _, e := range l.entries {
+		e.disk, e.seen = e.now, true
+	}
+}
 
 // Closed notes a Close that returned nil: the next process finds all as it is.
 func (l *Ledger) Closed() {
