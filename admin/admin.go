@@ -91,12 +91,19 @@ type Options struct {
 	// other error means that nothing can be taken now. Required.
 	Import func(ctx context.Context, raw []byte) error
 
+	// Alive returns nil once everything that every event passes has come round,
+	// and an error when ctx ends first. Default: that the queue answers is enough.
+	Alive func(ctx context.Context) error
+
 	Version  string               // of trackd; default "dev"
 	Registry *prometheus.Registry // default: a new one; metrics of the queue are added
 	Log      *slog.Logger         // default: discard
 }
 
 func (o Options) withDefaults() Options {
+	if o.Alive == nil {
+		o.Alive = func(context.Context) error { return nil }
+	}
 	if o.Version == "" {
 		o.Version = "dev"
 	}
@@ -149,7 +156,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{opts: o.withDefaults(), started: time.Now()}
 	s.metrics = newMetrics(s)
 	s.pages = http.NewServeMux()
-	s.pages.HandleFunc("GET /healthz", s.answer(healthy))
+	s.pages.HandleFunc("GET /healthz", s.answer(s.healthy))
 	s.pages.HandleFunc("GET /readyz", s.answer(ready))
 	s.pages.HandleFunc("GET /deliverz", s.answer(delivering))
 	s.pages.HandleFunc("GET /status", s.serveStatus)

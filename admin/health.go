@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -11,11 +12,19 @@ type verdict struct {
 	Reason string `json:"reason"`
 }
 
-// healthy needs no more than the status that was gathered to ask it.
-func healthy(Status) verdict { return verdict{OK: true, Reason: "making progress"} }
+// healthy judges whether the process makes progress. That the status could be
+// gathered is half of it.
+func (s *Server) healthy(ctx context.Context, _ Status) verdict {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.opts.Alive(ctx); err != nil {
+		return verdict{Reason: "no progress: " + err.Error()}
+	}
+	return verdict{OK: true, Reason: "making progress"}
+}
 
 // ready judges whether an event brought now would be kept.
-func ready(s Status) verdict {
+func ready(_ context.Context, s Status) verdict {
 	switch {
 	case !s.Closed.IsZero():
 		return verdict{Reason: "draining: an operator closed the doors at " + s.Closed.UTC().Format(time.RFC3339) + "; restart trackd to open them"}
@@ -26,7 +35,7 @@ func ready(s Status) verdict {
 }
 
 // delivering judges whether events leave.
-func delivering(s Status) verdict {
+func delivering(_ context.Context, s Status) verdict {
 	if s.Line.State != "open" {
 		return verdict{Reason: "the line is " + s.Line.State + ": " + s.Line.Why}
 	}
@@ -34,14 +43,14 @@ func delivering(s Status) verdict {
 }
 
 // answer serves one judgement of the status.
-func (s *Server) answer(judge func(Status) verdict) http.HandlerFunc {
+func (s *Server) answer(judge func(context.Context, Status) verdict) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		status, err := s.Status(r.Context())
 		v := verdict{Reason: "no progress"}
 		if err != nil {
 			v.Reason = "the queue does not say how it is: " + err.Error()
 		} else {
-			v = judge(status)
+			v = judge(r.Context(), status)
 		}
 		code := http.StatusOK
 		if !v.OK {

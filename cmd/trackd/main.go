@@ -55,6 +55,7 @@ type grammar struct {
 	Pause   pauseCmd   `cmd:"" help:"Stop sending, until resumed. Events are still taken."`
 	Resume  resumeCmd  `cmd:"" help:"Go on sending, and try the destination at once."`
 	Drain   drainCmd   `cmd:"" help:"Close the doors and wait until everything is sent, before this host goes away."`
+	Check   checkCmd   `cmd:"" help:"Check a queue at rest: every checksum, every book, the conservation law."`
 	Conf    configCmd  `cmd:"" name:"config" help:"See the configuration, and what is wrong with it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

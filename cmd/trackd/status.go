@@ -234,8 +234,7 @@ func diskRow(d admin.Disk) string {
 }
 
 func accountRow(a admin.Account) string {
-	text := fmt.Sprintf("taken %d = queued %d + delivered %d + dead %d + discarded %d + lost %d",
-		a.Taken, a.Queued, a.Delivered, a.Dead, a.Discarded, a.Lost)
+	text := law(queue.Account{Taken: a.Taken, Queued: a.Queued, Delivered: a.Delivered, Dead: a.Dead, Discarded: a.Discarded, Lost: a.Lost})
 	switch {
 	case !a.Exact:
 		text += "\nnot exact yet: older files are still being read"

@@ -134,6 +134,7 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 		Import: func(ctx context.Context, raw []byte) error {
 			return takeIn(ctx, d.ingest.Handler(), inForce.Load().Key, raw)
 		},
+		Alive:    func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
 		Version:  version,
 		Registry: registry,
 		Log:      log,
