@@ -1,0 +1,34 @@
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"trackd/admin"
+	"trackd/queue/queuetest"
+)
+
+func ExampleServer_Pages() {
+	q := queuetest.NewMemory(queuetest.Options{})
+	server, err := admin.New(admin.Options{
+		Queue: q, Letters: q, Steering: &steering{},
+		Line:   func() admin.Line { return admin.Line{State: "denied", Why: "the key is wrong"} },
+		Import: func(context.Context, []byte) error { return nil },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	w := httptest.NewRecorder()
+	server.Pages().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/deliverz", nil))
+	fmt.Println(w.Code)
+	fmt.Print(w.Body)
+	// Output:
+	// 503
+	// {
+	//   "ok": false,
+	//   "reason": "the line is denied: the key is wrong"
+	// }
+}

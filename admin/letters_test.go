@@ -1,0 +1,268 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"trackd/admin"
+	"trackd/queue"
+)
+
+// letters lists what matches, through the socket.
+func (r *rig) letters(f queue.Filter) []admin.Letter {
+	r.Helper()
+	var all []admin.Letter
+	for l, err := range r.client.Letters(r.Context(), f) {
+		check(r, err)
+		all = append(all, l)
+	}
+	return all
+}
+
+func ids(letters []admin.Letter) []string {
+	all := []string{}
+	for _, l := range letters {
+		all = append(all, l.MessageID)
+	}
+	return all
+}
+
+func TestALetterArrivesWhole(t *testing.T) {
+	r := newRig(t, 0).serve()
+	r.bury("dead", 1, queue.Rejected, 400)
+	got := r.letters(queue.Filter{})
+	if len(got) != 1 {
+		t.Fatalf("got %d letters, want 1", len(got))
+	}
+	l := got[0]
+	if l.Taken.IsZero() || l.Died.Before(l.Taken) {
+		t.Errorf("taken %v, died %v", l.Taken, l.Died)
+	}
+	l.Taken, l.Died, l.Address = time.Time{}, time.Time{}, ""
+	want := admin.Letter{Reason: queue.Rejected, Status: 400, Detail: `{"meta":{"errors":["<no> & never"]}}`, Attempts: 2,
+		Name: "Application Installed", MessageID: "dead-0", Event: events("dead", 1)[0].Body}
+	if diff := cmp.Diff(want, l); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// The filter is one for all verbs and crosses the socket as it is.
+func TestEveryFieldOfTheFilterCrossesTheSocket(t *testing.T) {
+	r := newRig(t, 0).serve()
+	r.bury("a", 4, queue.Rejected, 400)
+	r.bury("b", 2, queue.Poison, 503)
+	all := r.letters(queue.Filter{})
+	address := func(i int) queue.Address {
+		a, err := queue.ParseAddress(all[i].Address)
+		check(t, err)
+		return a
+	}
+	for _, test := range []struct {
+		name   string
+		filter queue.Filter
+		want   []string
+	}{
+		{"reason", queue.Filter{Reasons: []queue.Reason{queue.Poison}}, []string{"b-0", "b-1"}},
+		{"two reasons", queue.Filter{Reasons: []queue.Reason{queue.Poison, queue.Rejected}, Limit: 5}, []string{"a-0", "a-1", "a-2", "a-3", "b-0"}},
+		{"status", queue.Filter{Statuses: []int{503, 500}}, []string{"b-0", "b-1"}},
+		{"event", queue.Filter{Event: "Application Installed"}, []string{"a-0", "b-0"}},
+		{"id", queue.Filter{ID: "a-2"}, []string{"a-2"}},
+		{"user", queue.Filter{User: "user-0"}, []string{"a-0", "a-3", "b-0"}},
+		{"before now", queue.Filter{Before: time.Now().Add(time.Minute), Limit: 1}, []string{"a-0"}},
+		{"before anything", queue.Filter{Before: time.Unix(1, 0)}, []string{}},
+		{"after", queue.Filter{After: address(4)}, []string{"b-1"}},
+		{"at", queue.Filter{At: []queue.Address{address(5), address(1)}}, []string{"a-1", "b-1"}},
+		{"nothing of it", queue.Filter{ID: "c"}, []string{}},
+	} {
+		if got := ids(r.letters(test.filter)); !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+		counted, err := r.client.Count(t.Context(), test.filter)
+		if err != nil || counted.Count != len(test.want) {
+			t.Errorf("%s: count: got %+v, %v, want %d", test.name, counted, err, len(test.want))
+		}
+	}
+}
+
+// A slip must never widen what is replayed or discarded.
+func TestAFilterThatIsNotUnderstoodDoesNothing(t *testing.T) {
+	r := newRig(t, 0)
+	r.bury("dead", 1, queue.Rejected, 400)
+	for _, form := range []string{"resaon=poison", "reason=nix", "status=x", "before=yesterday", "after=1", "at=2", "limit=many"} {
+		req, err := http.NewRequest("POST", "/dead/discard", strings.NewReader(form))
+		check(t, err)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := record(r.server.Actions(), req)
+		if w.Code != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s, want 400", form, w.Code, w.Body)
+		}
+	}
+	if a := r.account(); a.Dead != 1 {
+		t.Errorf("account: got %+v, want the letter still there", a)
+	}
+}
+
+// all replays or discards to the end, as the command line does.
+func (r *rig) all(call func(queue.Filter) (admin.Amended, error), f queue.Filter) (matched, changed, calls int) {
+	r.Helper()
+	for {
+		got, err := call(f)
+		check(r, err)
+		matched, changed, calls = matched+got.Matched, changed+got.Changed, calls+1
+		if !got.More {
+			return matched, changed, calls
+		}
+		f.After, err = queue.ParseAddress(got.Last)
+		check(r, err)
+	}
+}
+
+func TestReplayGoesChunkByChunkAndLeavesNothing(t *testing.T) {
+	r := newRig(t, 0).serve()
+	r.bury("dead", 1234, queue.Poison, 500)
+	r.bury("other", 3, queue.Rejected, 400)
+	replay := func(f queue.Filter) (admin.Amended, error) { return r.client.Replay(t.Context(), f) }
+	matched, changed, calls := r.all(replay, queue.Filter{Reasons: []queue.Reason{queue.Poison}})
+	if matched != 1234 || changed != 1234 || calls != 3 {
+		t.Errorf("got %d of %d in %d calls, want 1234 of 1234 in 3", changed, matched, calls)
+	}
+	if a := r.account(); a.Queued != 1234 || a.Dead != 3 || !a.Balances() {
+		t.Errorf("account: got %+v", a)
+	}
+}
+
+// Letters that die again while the rest is replayed are not replayed again:
+// that would never end.
+func TestReplayPassesEachLetterOnce(t *testing.T) {
+	r := newRig(t, 0).serve()
+	r.bury("dead", 700, queue.Rejected, 400)
+	first, err := r.client.Replay(t.Context(), queue.Filter{})
+	check(t, err)
+	for left := first.Changed; left > 0; {
+		deliveries, err := r.queue.Lease(t.Context(), left)
+		check(t, err)
+		for _, d := range deliveries {
+			check(t, r.queue.Settle(t.Context(), queue.Outcome{Address: d.Address, Verb: queue.Bury, Reason: queue.Rejected, Attempts: 1}))
+			left--
+		}
+	}
+	after, err := queue.ParseAddress(first.Last)
+	check(t, err)
+	second, err := r.client.Replay(t.Context(), queue.Filter{After: after})
+	check(t, err)
+	if second.Changed != 200 || second.More {
+		t.Errorf("got %+v, want the other 200 and no more", second)
+	}
+}
+
+func TestTheLimitBindsReplayAndDiscard(t *testing.T) {
+	r := newRig(t, 0).serve()
+	r.bury("dead", 10, queue.Poison, 500)
+	got, err := r.client.Replay(t.Context(), queue.Filter{Limit: 4})
+	if err != nil || got.Changed != 4 || got.More {
+		t.Errorf("replay: got %+v, %v, want 4 and no more", got, err)
+	}
+	got, err = r.client.Discard(t.Context(), queue.Filter{Limit: 5})
+	if err != nil || got.Changed != 5 || got.More {
+		t.Errorf("discard: got %+v, %v, want 5 and no more", got, err)
+	}
+	if a := r.account(); a.Queued != 4 || a.Discarded != 5 || a.Dead != 1 {
+		t.Errorf("account: got %+v", a)
+	}
+}
+
+func TestDoorLettersAreReplayedOnlyIfTheyPassNow(t *testing.T) {
+	r := newRig(t, 0).serve()
+	good := string(events("mended", 1)[0].Body)
+	r.append(nil, badLine("nonsense"), badLine(good), badLine(`{"event":`))
+	got, err := r.client.Replay(t.Context(), queue.Filter{})
+	if err != nil || got.Matched != 3 || got.Changed != 1 {
+		t.Fatalf("got %+v, %v, want 1 of 3", got, err)
+	}
+	if a := r.account(); a.Queued != 1 || a.Dead != 2 || a.Discarded != 1 || !a.Balances() {
+		t.Errorf("account: got %+v", a)
+	}
+	const want = `
+# HELP trackd_events_discarded_total Dead letters an operator threw away, or replaced by replaying what a door had rejected.
+# TYPE trackd_events_discarded_total counter
+trackd_events_discarded_total 1
+# HELP trackd_events_replayed_total Dead letters an operator had queued again.
+# TYPE trackd_events_replayed_total counter
+trackd_events_replayed_total 1
+`
+	check(t, testutil.GatherAndCompare(r.registry, strings.NewReader(want), "trackd_events_discarded_total", "trackd_events_replayed_total"))
+}
+
+func TestALetterAndAnEventAreFoundByAddress(t *testing.T) {
+	r := newRig(t, 0).serve()
+	r.bury("dead", 3, queue.Poison, 500)
+	r.append(events("waiting", 3))
+	for _, l := range r.letters(queue.Filter{}) {
+		at, err := queue.ParseAddress(l.Address)
+		check(t, err)
+		got, err := r.client.LetterAt(t.Context(), at)
+		if err != nil || got == nil || got.MessageID != l.MessageID {
+			t.Errorf("letter at %s: got %+v, %v, want %s", l.Address, got, err, l.MessageID)
+		}
+		if e, err := r.client.QueuedAt(t.Context(), at); err != nil || e != nil {
+			t.Errorf("event at %s: got %+v, %v, want none", l.Address, e, err)
+		}
+	}
+	for e, err := range r.client.Queued(t.Context(), queue.Filter{ID: "waiting-1"}) {
+		check(t, err)
+		at, err := queue.ParseAddress(e.Address)
+		check(t, err)
+		if got, err := r.client.QueuedAt(t.Context(), at); err != nil || got == nil || got.MessageID != "waiting-1" {
+			t.Errorf("event at %s: got %+v, %v", e.Address, got, err)
+		}
+		if l, err := r.client.LetterAt(t.Context(), at); err != nil || l != nil {
+			t.Errorf("letter at %s: got %+v, %v, want none", e.Address, l, err)
+		}
+	}
+}
+
+// What is no JSON object goes as a string and comes back as it was.
+func TestBodiesSurviveTheWire(t *testing.T) {
+	for _, body := range []string{`{"a":1}`, ` {"a":"<&>"} `, `{"a":`, `"text"`, `17`, ``, "two\nlines", `null`, `{"a":1} trailing`} {
+		text, err := json.Marshal(admin.Body(body))
+		check(t, err)
+		var got admin.Body
+		check(t, json.Unmarshal(text, &got))
+		want := body
+		if strings.HasPrefix(strings.TrimSpace(body), "{") && json.Valid([]byte(body)) {
+			want = strings.NewReplacer("<", `\u003c`, ">", `\u003e`, "&", `\u0026`).Replace(strings.TrimSpace(body)) // as json.Marshal has it
+		}
+		if string(got) != want {
+			t.Errorf("%q: got %q, want %q", body, got, want)
+		}
+	}
+}
+
+func TestWhatWasExportedIsUnwrapped(t *testing.T) {
+	ev := `{"event":"Application Opened","userId":"ann"}`
+	envelope := func(event string) string {
+		return fmt.Sprintf(`{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z","event":%s}`, event)
+	}
+	for _, test := range []struct{ name, line, want string }{
+		{"a bare event", ev, ev},
+		{"an exported letter", envelope(ev), ev},
+		{"a letter whose event is no JSON", envelope(`"{\"event\":"`), `{"event":`},
+		{"a bare event with an address of its own", `{"event":"Application Opened","address":"Main Street 1","taken":"2026-01-02T03:04:05Z"}`,
+			`{"event":"Application Opened","address":"Main Street 1","taken":"2026-01-02T03:04:05Z"}`},
+		{"a letter without an event", `{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z"}`,
+			`{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z"}`},
+		{"nonsense", "nonsense", "nonsense"},
+	} {
+		if got := string(admin.Unwrap([]byte(test.line))); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
