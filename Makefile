@@ -4,7 +4,7 @@
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo ci bench fuzz
+.PHONY: help build modules format vet test race lint demo ci bench microbench fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ modules format vet test race lint demo:
 ci: ## run every step of CI
 	@.ci/run
 
-bench: ## run every benchmark once
+bench: ## measure trackd beside bare floors, real processes over real sockets
+	go run ./internal/bench
+
+microbench: ## run every benchmark of the packages once
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## fuzz every parser, FUZZTIME each: make fuzz FUZZTIME=1m
