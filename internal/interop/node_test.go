@@ -51,7 +51,7 @@ const nodeDir = "testdata/node"
 // they are not there yet.
 func needSDKs(t testing.TB) {
 	t.Helper()
-	if os.Getenv("TRACKD_INTEROP") != "1" && os.Getenv("TRACKD_INTEROP_OUTAGES") == "" {
+	if !wanted() {
 		t.Skip("the official SDKs come from the npm registry: set TRACKD_INTEROP=1 to install and run them")
 	}
 	for _, tool := range []string{"node", "npm"} {
@@ -62,6 +62,11 @@ func needSDKs(t testing.TB) {
 	if err := installed(); err != nil {
 		t.Skip(err)
 	}
+}
+
+// wanted reports whether this run may take more than a few seconds.
+func wanted() bool {
+	return os.Getenv("TRACKD_INTEROP") == "1" || os.Getenv("TRACKD_INTEROP_OUTAGES") != ""
 }
 
 // installed installs the SDKs once, as the lock file pins them.
