@@ -30,11 +30,7 @@ func newDelays(min, max time.Duration) delays {
 
 // next returns the next wait of the sequence.
 func (d *delays) next() time.Duration {
-	wait := d.b.NextBackOff()
-	if wait == backoff.Stop {
-		wait = d.max
-	}
-	return min(max(wait, d.min), d.max)
+	return min(max(d.b.NextBackOff(), d.min), d.max)
 }
 
 // reset begins the sequence anew.

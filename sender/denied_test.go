@@ -22,15 +22,22 @@ func wants(key string) reply {
 }
 
 func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
-	for name, events := range map[string]int{"a full queue": 500, "one event": 1} {
+	for name, c := range map[string]struct {
+		events int
+		after  time.Duration
+	}{
+		"a full queue":           {500, 3*time.Hour + 11*time.Second},
+		"one event":              {1, 3*time.Hour + 11*time.Second},
+		"one event, mended soon": {1, 30 * time.Second},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var book logbook
 				q, s := newMemQueue(), newSite(t)
 				s.set(wants("right"))
 				snd := start(t, q, s, func(o *sender.Options) { o.Key = "wrong"; o.Log = book.logger() })
-				q.add(ids("e", events)...)
-				time.Sleep(3*time.Hour + 11*time.Second)
+				q.add(ids("e", c.events)...)
+				time.Sleep(c.after)
 
 				line := snd.Line()
 				if line.State != sender.Denied || !strings.Contains(line.Why, "key") || line.NextProbe.IsZero() {
@@ -58,7 +65,7 @@ func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
 				}
 				time.Sleep(10 * time.Minute)
 				snd.end(t)
-				wantAccount(t, q, events, 0)
+				wantAccount(t, q, c.events, 0)
 			})
 		})
 	}

@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -186,12 +187,14 @@ func (g *gate) renew(now time.Time) {
 
 // pick returns the index of the candidate whose probe tells most: one that has
 // not failed since the last pass, or else the one whose failure is longest ago;
-// among equals the one with the fewest strikes, then the fewest attempts.
+// among equals the one with the fewest strikes, then the fewest attempts, then
+// any: bad events tend to come together.
 func (g *gate) pick(candidates []queue.Delivery) int {
-	best := 0
-	for i, c := range candidates[1:] {
-		if g.before(c, candidates[best]) {
-			best = i + 1
+	order := rand.Perm(len(candidates))
+	best := order[0]
+	for _, i := range order[1:] {
+		if g.before(candidates[i], candidates[best]) {
+			best = i
 		}
 	}
 	return best

@@ -154,11 +154,17 @@ func TestTheBestProbeIsTheOneThatTellsMost(t *testing.T) {
 		{"whose failure is longest ago", []queue.Delivery{d(3, 0, 1), d(2, 0, 1)}, 2},
 		{"with the fewest strikes", []queue.Delivery{d(7, 2, 2), d(8, 1, 40)}, 8},
 		{"with the fewest attempts", []queue.Delivery{d(7, 0, 2), d(8, 0, 0), d(9, 0, 1)}, 8},
-		{"the first among equals", []queue.Delivery{d(7, 0, 0), d(8, 0, 0)}, 7},
 	} {
 		if got := c.candidates[g.pick(c.candidates)].Address; got != at(c.want) {
 			t.Errorf("%s: picked %v, want %d", c.name, got, c.want)
 		}
+	}
+	picked := map[int]int{}
+	for range 1000 {
+		picked[g.pick([]queue.Delivery{d(7, 0, 0), d(8, 0, 0), d(9, 0, 0)})]++
+	}
+	if len(picked) != 3 || picked[0] > 500 {
+		t.Errorf("among equals picked %v, want each about as often", picked)
 	}
 }
 

@@ -93,8 +93,7 @@ func (l *line) learn(now time.Time, r report) queue.Outcome {
 		return l.passed(now, r)
 	case bury:
 		return l.refused(now, r)
-	case untried:
-		l.gate.postpone(now, r.epoch)
+	case untried: // we are stopping
 		return queue.Outcome{Address: r.delivery.Address, Verb: queue.Return}
 	}
 	if r.result == resultThrottled {

@@ -177,11 +177,32 @@ func TestDeadKeptAliveConnectionsAreNoOutage(t *testing.T) {
 		s.set(late(100*time.Millisecond, passes)) // so that there are many connections
 		q.add(ids("a", 16)...)
 		time.Sleep(10 * time.Second)
-		s.cutIdle()
+		s.forget()
 		q.add(ids("b", 16)...)
 		time.Sleep(250 * time.Millisecond)
 		if line := snd.Line(); line.Delivered != 32 || line.Failures != 0 {
 			t.Errorf("line = %+v, want 32 delivered and no failure", line)
+		}
+		snd.end(t)
+	})
+}
+
+func TestTheFirstProbeDialsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		snd := start(t, q, s, nil)
+		q.add("a")
+		time.Sleep(time.Second)
+		s.set(says(401, ""))
+		q.add("b")
+		time.Sleep(time.Millisecond)
+		if n := len(s.seen()); n != 2 || s.dialled() != 1 {
+			t.Fatalf("%d requests on %d connections before the probe, want 2 on 1", n, s.dialled())
+		}
+		q.add("c")
+		time.Sleep(3 * time.Second)
+		if n := s.dialled(); n < 2 {
+			t.Errorf("the probe went over the old connection: the name may mean another address now")
 		}
 		snd.end(t)
 	})

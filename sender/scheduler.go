@@ -43,7 +43,7 @@ type spare struct {
 
 const (
 	chunk       = 64   // leased at once at most while the line is open
-	candidates  = 4    // leased to choose a probe from
+	candidates  = 16   // leased to choose a probe from
 	maxOutcomes = 1024 // unsettled; with more nothing new is sent
 
 	// patience is how long a fresh candidate may take to come before the spare is

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ type site struct {
 	refused bool
 	hits    []hit
 	dials   int
-	open    []net.Conn
+	open    []*farEnd
 
 	conns  chan net.Conn
 	gone   chan struct{}
@@ -72,7 +73,8 @@ func (s *site) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if refused {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
-	far, near := net.Pipe()
+	pipe, near := net.Pipe()
+	far := &farEnd{Conn: pipe}
 	select {
 	case s.conns <- far:
 		s.mu.Lock()
@@ -82,6 +84,12 @@ func (s *site) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func (s *site) dialled() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dials
 }
 
 func (s *site) transport() *http.Transport {
@@ -121,15 +129,30 @@ func (s *site) set(r reply) {
 	s.reply = r
 }
 
-// cutIdle closes the far end of every connection the moment something is
-// written to it, as a middlebox does that has forgotten it.
-func (s *site) cutIdle() {
+// forget makes every connection there is end when the next request comes on
+// it, as a middlebox does that has forgotten it.
+func (s *site) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.open {
-		c.Close()
+		c.forgotten.Store(true)
 	}
 	s.open = nil
+}
+
+// farEnd is the site's end of a connection.
+type farEnd struct {
+	net.Conn
+	forgotten atomic.Bool
+}
+
+func (c *farEnd) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.forgotten.Load() {
+		c.Close()
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 func (s *site) seen() []hit {

@@ -160,3 +160,17 @@ func TestOldEventsExpireInsteadOfBeingSent(t *testing.T) {
 		}
 	})
 }
+
+func TestALoneEventThatCannotBeSentExpiresToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		s.set(says(401, ""))
+		snd := start(t, q, s, func(o *sender.Options) { o.MaxAge = time.Hour })
+		q.add("lone")
+		time.Sleep(time.Hour + 10*time.Minute)
+		snd.end(t)
+		if o, _ := q.letter("lone"); o.Reason != queue.Expired {
+			t.Errorf("letter = %+v, want expired", o)
+		}
+	})
+}

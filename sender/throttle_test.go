@@ -138,3 +138,32 @@ func TestRetryAfterOnAnyStatusDelaysItsEvent(t *testing.T) {
 		}
 	})
 }
+
+func TestRetryAfterHoldsProbesBackTooAndAKickDoesNotShortenIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newMemQueue(), newSite(t)
+		snd := start(t, q, s, nil)
+		s.set(says(401, ""))
+		q.add(ids("e", 5)...)
+		time.Sleep(100 * time.Millisecond)
+		s.set(func(w http.ResponseWriter, r *http.Request, _ string) int {
+			w.Header().Set("Retry-After", "100")
+			w.WriteHeader(503)
+			return 503
+		})
+		snd.Kick()
+		time.Sleep(time.Second)
+		asked := time.Now().Add(-time.Second)
+		s.set(passes)
+		snd.Kick()
+		if line := snd.Line(); !line.NextProbe.Equal(line.QuietUntil) {
+			t.Errorf("line = %+v, want the next probe when the silence ends", line)
+		}
+		time.Sleep(5 * time.Minute)
+		if wait := s.firstPass(t, asked).Sub(asked); wait < 100*time.Second || wait > 102*time.Second {
+			t.Errorf("first delivery after %v, want 100 s", wait)
+		}
+		snd.end(t)
+		wantAccount(t, q, 5, 0)
+	})
+}

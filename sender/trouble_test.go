@@ -150,7 +150,7 @@ func TestRealTroubleIsNamed(t *testing.T) {
 		{"silence", tcp(t, linger), nil, retry, resultTimeout},
 		{"silence amid the header", tcp(t, after("HTTP/1.1 200 OK\r\nContent-", linger)), nil, retry, resultTimeout},
 		{"silence amid the body", tcp(t, after("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", linger)), nil, retry, resultTimeoutAnswer},
-		{"endless body", tcp(t, after("HTTP/1.1 200 OK\r\n\r\n{"+strings.Repeat(" ", maxAnswer+1), linger)), nil, deny, resultForeign},
+		{"endless body", tcp(t, after("HTTP/1.1 200 OK\r\n\r\n"+strings.Repeat(" ", maxAnswer+1), linger)), nil, deny, resultForeign},
 		{"not HTTP", tcp(t, after("220 smtp.test ESMTP\r\n", nil)), nil, retry, resultMalformed},
 		{"malformed header", tcp(t, after("HTTP/1.1 200 OK\r\nwhat is this\r\n\r\n", nil)), nil, retry, resultMalformed},
 		{"certificate for another name", otherTLS, trusting(otherCA), retry, resultTLSName},
