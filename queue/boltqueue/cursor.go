@@ -1,0 +1,277 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// readAhead is how many blocks one visit to a segment brings.
+const readAhead = 16
+
+// cursor is the place in the line up to which events were handed out.
+// Guarded by Queue.mu; only the holder of lessee moves it.
+type cursor struct {
+	seg    *segment // nil before the first
+	next   uint64   // number of the next block to open
+	block  *openBlock
+	events []event.Event // of block
+	at     int           // next of events to hand out
+	ahead  []fetched     // read from the disk, not opened yet
+	edits  int           // of seg, when ahead was read
+}
+
+// passed reports whether the cursor has handed out the live events of a block
+// that existed then. The caller holds mu.
+func (q *Queue) passed(k blockKey) bool {
+	c := &q.cursor
+	return c.seg != nil && (k.seg.number < c.seg.number || k.seg == c.seg && k.number < c.next)
+}
+
+// takeFresh leases up to n events at the cursor, of one block. more is false
+// when the cursor has come to the end, or fresh events must wait.
+func (q *Queue) takeFresh(n int) (got []queue.Delivery, more bool) {
+	if !q.openNext() {
+		return nil, false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := &q.cursor
+	for len(got) < n && c.at < len(c.events) {
+		i := c.at
+		c.at++
+		if c.block.states[i] != live {
+			continue
+		}
+		l := loan{block: c.block, index: i}
+		q.loans[c.block.address(i)] = l
+		got = append(got, delivery(l, c.events[i]))
+	}
+	return got, true
+}
+
+// openNext makes the cursor stand in a block that has events to hand out,
+// opening the next one if need be. It reports false when there is none.
+func (q *Queue) openNext() bool {
+	for {
+		q.mu.Lock()
+		c := &q.cursor
+		if c.at < len(c.events) {
+			q.mu.Unlock()
+			return true
+		}
+		c.block, c.events = nil, nil
+		if len(q.parked) > maxParked || q.nDirty > maxDirty {
+			q.mu.Unlock()
+			return false
+		}
+		found, err := q.openAhead()
+		q.mu.Unlock()
+		if err != nil {
+			q.raise("blocks", fmt.Sprintf("%v; its events are not sent", err))
+		}
+		if found {
+			continue
+		}
+		if !q.fetch() {
+			return false
+		}
+	}
+}
+
+// openAhead opens the next block from the cache or from what was read ahead,
+// and reports whether there was one. The caller holds mu.
+func (q *Queue) openAhead() (bool, error) {
+	c := &q.cursor
+	if c.seg == nil {
+		return false, nil
+	}
+	if b, ok := q.cache.take(blockKey{c.seg, c.next}); ok {
+		return true, q.enterBlock(fetched{number: c.next, taken: b.taken, raw: b.raw, count: b.count, states: make([]state, b.count)})
+	}
+	if c.edits != c.seg.edits {
+		c.ahead = nil // marks were changed since they were read
+	}
+	for len(c.ahead) > 0 && c.ahead[0].number < c.next {
+		c.ahead = c.ahead[1:] // came from the cache
+	}
+	if len(c.ahead) == 0 {
+		return false, nil
+	}
+	f := c.ahead[0]
+	c.ahead = c.ahead[1:]
+	return true, q.enterBlock(f)
+}
+
+// fetched is a block as read from the disk, with its marks.
+type fetched struct {
+	number  uint64
+	taken   time.Time
+	raw     []byte
+	count   int
+	states  []state
+	letters []letter
+	damage  error
+}
+
+// enterBlock moves the cursor into f. The caller holds mu.
+func (q *Queue) enterBlock(f fetched) error {
+	c := &q.cursor
+	key := blockKey{c.seg, f.number}
+	c.next, c.at = f.number+1, 0
+	events, err := decodeBlock(f.raw, f.count)
+	if err = errors.Join(f.damage, err); err != nil {
+		return fmt.Errorf("block %d of segment %d: %w", f.number, c.seg.number, err)
+	}
+	b := q.open[key]
+	if b == nil {
+		b = newOpenBlock(key, f)
+	}
+	if b.now.by[live] > 0 {
+		q.open[key] = b
+		c.block, c.events = b, events
+	}
+	return nil
+}
+
+func newOpenBlock(key blockKey, f fetched) *openBlock {
+	t := tallyOf(f.states, f.letters)
+	return &openBlock{blockKey: key, taken: f.taken, states: f.states, letters: f.letters, now: t, stored: t}
+}
+
+// fetch reads on from the disk, or moves the cursor to the next segment. It
+// reports false when the cursor is at the end of the line.
+func (q *Queue) fetch() bool {
+	seg, from := q.standOn()
+	if seg == nil || q.learn(seg) != nil {
+		return q.nextSegment(seg)
+	}
+	q.mu.Lock()
+	end, edits := seg.book.nextBlock, seg.edits
+	q.mu.Unlock()
+	if from >= end {
+		return q.leaveSegment(seg)
+	}
+	blocks, err := readBlocks(seg, from, end)
+	if err != nil {
+		if !errors.Is(err, errGone) {
+			q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf("reading %s: %v; the events left in it are not sent", seg.path, err))
+		}
+		return q.nextSegment(seg)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.cursor.ahead, q.cursor.edits = blocks, edits
+	if len(blocks) == 0 {
+		q.cursor.next = end
+	}
+	return true
+}
+
+// leaveSegment moves the cursor on from a segment it has read to the end,
+// unless more was committed to it meanwhile. A segment gets no more blocks
+// once another follows it in the line, so one look under the lock decides.
+func (q *Queue) leaveSegment(seg *segment) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.cursor.next < seg.book.nextBlock || q.stepOver(seg)
+}
+
+// standOn returns where the cursor is.
+func (q *Queue) standOn() (seg *segment, next uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.cursor.seg, q.cursor.next
+}
+
+// nextSegment moves the cursor to the segment after seg, or to the first when
+// seg is nil. It reports false when there is none.
+func (q *Queue) nextSegment(seg *segment) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stepOver(seg)
+}
+
+// stepOver is nextSegment for a caller that holds mu.
+func (q *Queue) stepOver(seg *segment) bool {
+	for _, s := range q.line {
+		if seg == nil || s.number > seg.number {
+			q.cursor = cursor{seg: s, next: 1}
+			return true
+		}
+	}
+	return false
+}
+
+// readBlocks copies up to readAhead blocks in [from, end) and their marks out
+// of a segment. Damage to one of them is told in place.
+func readBlocks(seg *segment, from, end uint64) (got []fetched, err error) {
+	err = seg.view(func(tx *bolt.Tx) error {
+		marks := tx.Bucket([]byte(bucketMarks))
+		c := tx.Bucket([]byte(bucketBlocks)).Cursor()
+		for k, v := c.Seek(numberKey(from)); k != nil && len(got) < readAhead; k, v = c.Next() {
+			f := readBlock(seg, k, v, marks)
+			if f.number >= end {
+				break
+			}
+			got = append(got, f)
+		}
+		return nil
+	})
+	return got, err
+}
+
+func readBlock(seg *segment, key, value []byte, marks *bolt.Bucket) (got fetched) {
+	got.number = keyNumber(key)
+	f, err := parseFrame(value, kindBlock, seg.identity, got.number)
+	if err != nil {
+		got.damage = err
+		return got
+	}
+	got.taken, got.count = timeOf(f.stamp), int(f.count)
+	got.raw, got.damage = f.unpack()
+	if f.codec == codecPlain {
+		got.raw = slices.Clone(got.raw)
+	}
+	got.states, got.letters, err = blockMarks(marks.Get(key), seg.identity, got.number, got.count)
+	if err != nil {
+		// Nobody knows what was settled: sending again is the lesser harm.
+		got.states, got.letters = make([]state, got.count), nil
+	}
+	return got
+}
+
+// cache holds blocks that were just committed and that the cursor will come
+// to next, so that they need not be read back. Guarded by Queue.mu.
+type cache struct {
+	blocks map[blockKey]*block
+	bytes  int
+}
+
+const cacheBytes = 8 << 20
+
+func (c *cache) init() { c.blocks = map[blockKey]*block{} }
+
+func (c *cache) take(k blockKey) (*block, bool) {
+	b, ok := c.blocks[k]
+	if ok {
+		delete(c.blocks, k)
+		c.bytes -= len(b.raw)
+	}
+	return b, ok
+}
+
+// offer keeps a block for the cursor if it is near and there is room. The
+// caller holds mu.
+func (q *Queue) offer(seg *segment, number uint64, b *block) {
+	if q.cursor.seg == seg && q.cache.bytes+len(b.raw) <= cacheBytes {
+		q.cache.blocks[blockKey{seg, number}] = b
+		q.cache.bytes += len(b.raw)
+	}
+}
