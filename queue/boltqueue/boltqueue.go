@@ -22,7 +22,7 @@
 // Reading order: boltqueue.go (open and close), layout.go (the format),
 // block.go, marks.go and book.go (what is stored), segment.go (one file),
 // append.go and writer.go (the way in), line.go (birth, roll, seal, unlink),
-// lease.go and settle.go (the way out), letters.go and amend.go (an operator's
+// lease.go, cursor.go and settle.go (the way out), letters.go and amend.go (an operator's
 // view and hand), stats.go, check.go.
 package boltqueue
 
@@ -216,7 +216,7 @@ func (q *Queue) unlock() error {
 	if q.lock == nil {
 		return nil
 	}
-	return q.lock.Close()
+	return unlock(q.lock)
 }
 
 // closeFiles closes every segment this queue has open.

@@ -2,7 +2,9 @@ package boltqueue
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // Knobs reach what only tests may turn.
@@ -37,4 +39,43 @@ var errAbandoned = errors.New("the process is gone")
 func (q *Queue) Abandon() {
 	_ = q.opts.fault(pointAbandon, false)
 	_ = q.Close() // says that nothing could be written, which is the point
+}
+
+// Points lists the names of the fault points.
+func Points() []string {
+	var names []string
+	for _, p := range points() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// Flush makes every outcome durable: marks are written, and segments in which
+// nothing is left are gone from the disk.
+func (q *Queue) Flush() error {
+	if err := q.do(func() error { q.flushAll(); return nil }); err != nil {
+		return err
+	}
+	for range 1000 {
+		if tidy, err := q.tidy(); tidy || err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("empty segments stay")
+}
+
+// tidy reports whether the directory holds no segment but the line's.
+func (q *Queue) tidy() (bool, error) {
+	q.spares.Lock()
+	defer q.spares.Unlock()
+	numbers, err := segmentNumbers(q.opts.Dir)
+	if err != nil {
+		return false, err
+	}
+	line := q.segments()
+	return !slices.ContainsFunc(numbers, func(n uint64) bool {
+		inLine := slices.ContainsFunc(line, func(s *segment) bool { return s.number == n })
+		return !inLine && (q.spare == nil || q.spare.number != n)
+	}), nil
 }

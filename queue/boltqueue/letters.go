@@ -216,10 +216,7 @@ func (q *Queue) queuedIn(seg *segment, after uint64) (c chunk[queue.Delivery], e
 	if err := q.learn(seg); err != nil {
 		return c, err
 	}
-	q.mu.Lock()
-	end := seg.book.nextBlock // beyond may lie what a failed commit left
-	q.mu.Unlock()
-	blocks, err := readBlocks(seg, after>>16, end)
+	blocks, err := q.currentBlocks(seg, after>>16)
 	if err != nil {
 		return c, err
 	}
@@ -230,7 +227,7 @@ func (q *Queue) queuedIn(seg *segment, after uint64) (c chunk[queue.Delivery], e
 			continue
 		}
 		key := blockKey{seg, f.number}
-		for i, s := range q.statesNow(key, f.states) {
+		for i, s := range f.states {
 			if addr := key.address(i); s == live && addr.Lo > after {
 				c.add(queue.Delivery{Address: addr, Event: events[i], Taken: f.taken}, addr, len(events[i].Body))
 			}
@@ -241,13 +238,39 @@ func (q *Queue) queuedIn(seg *segment, after uint64) (c chunk[queue.Delivery], e
 	return c, nil
 }
 
-// statesNow returns the states of a block as memory knows them, or else as
-// the disk said.
-func (q *Queue) statesNow(k blockKey, stored []state) []state {
+// currentBlocks reads blocks of a segment from number from on, with what became
+// of their events until now, be it on disk or in memory.
+func (q *Queue) currentBlocks(seg *segment, from uint64) (blocks []fetched, err error) {
+	for range 3 {
+		if blocks, steady, err := q.lookAtBlocks(seg, from); steady || err != nil {
+			return blocks, err
+		}
+	}
+	err = q.do(func() error { // the writer writes no marks meanwhile
+		blocks, _, err = q.lookAtBlocks(seg, from)
+		return err
+	})
+	return blocks, err
+}
+
+// lookAtBlocks is currentBlocks, but for outcomes that went from memory to the
+// disk in between: then it is not steady.
+func (q *Queue) lookAtBlocks(seg *segment, from uint64) (blocks []fetched, steady bool, err error) {
+	q.mu.Lock()
+	end, marked := seg.book.nextBlock, seg.marked // beyond the end may lie what a failed commit left
+	q.mu.Unlock()
+	if blocks, err = readBlocks(seg, from, end); err != nil {
+		return nil, false, err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if b := q.open[k]; b != nil {
-		return slices.Clone(b.states)
+	if seg.gone {
+		return nil, false, errGone // everything in it is settled, and never was marked so
 	}
-	return stored
+	for i, f := range blocks {
+		if b := q.open[blockKey{seg, f.number}]; b != nil {
+			blocks[i].states = slices.Clone(b.states)
+		}
+	}
+	return blocks, seg.marked == marked, nil
 }

@@ -326,6 +326,7 @@ func (q *Queue) retire(seg *segment) {
 	}
 	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
 	q.removed = append(q.removed, seg)
+	seg.gone = true
 	q.forget(seg)
 	nudge(q.tend)
 }

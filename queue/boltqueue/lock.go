@@ -34,6 +34,12 @@ func lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock gives the lock back, also for a child that this process is starting
+// just now and that still shares the file.
+func unlock(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
+
 // sign leaves the holder's process id in the lock, for the message another
 // process prints. A full disk must not keep the queue from starting.
 func sign(f *os.File) error {

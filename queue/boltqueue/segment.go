@@ -60,7 +60,9 @@ type segment struct {
 	failed     error     // a write or fsync failed: final for this process
 	held       time.Time // no marks before this: the medium had no room
 	dirty      []*openBlock
-	edits      int // counts changes made behind the cursor's back
+	edits      int  // counts changes made behind the cursor's back
+	marked     int  // counts transactions that stored marks
+	gone       bool // it left the line, for nothing in it is left
 }
 
 func segmentPath(dir string, number uint64) string {

@@ -246,6 +246,7 @@ func (q *Queue) markedThrough(seg *segment, marks []marking, after book) {
 	seg.stored = after
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	seg.marked++
 	for _, m := range marks {
 		b := m.block
 		b.flushed, b.stored = false, m.now
