@@ -15,12 +15,14 @@
 // they run when TRACKD_INTEROP=1. Real outages take their real time and run
 // only when asked for:
 //
-//	TRACKD_INTEROP=1 go test -v ./internal/interop
-//	TRACKD_INTEROP_OUTAGES=1m,10m go test -v -run Outages -timeout 40m ./internal/interop
+//	TRACKD_INTEROP=1 go test -v -parallel 4 ./internal/interop
+//	TRACKD_INTEROP_OUTAGES=1m,10m go test -v -run Outages -parallel 16 -timeout 40m ./internal/interop
+//
+// Apps mostly wait, so more of them than cores may run at the same time.
 //
 // Reading order: daemon_test.go (trackd as a process), account_test.go (who has
 // which event), shapes_test.go (hand-written clients), node_test.go (the SDKs
 // as processes), sdk_test.go and restart_test.go (the scenarios),
-// accept_test.go (what is let in), outage_test.go (the table), snippets_test.go
-// (docs/clients.md).
+// answers_test.go (what an SDK does with an answer), accept_test.go (what is let
+// in), outage_test.go (the table), snippets_test.go (docs/clients.md).
 package interop
