@@ -10,6 +10,8 @@ import (
 	"trackd/admin"
 )
 
+var errDrained = errors.New("the doors are closed, to drain; restart trackd to open them")
+
 // takeIn has one event taken through the HTTP door, without a network: the
 // same judgement, the same commit, the same counters as for any client. A bad
 // one is answered and not kept, since its sender is told.

@@ -132,6 +132,9 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 		Steering: d.helm,
 		Line:     d.helm.line,
 		Import: func(ctx context.Context, raw []byte) error {
+			if !d.helm.ClosedSince().IsZero() {
+				return errDrained
+			}
 			return takeIn(ctx, d.ingest.Handler(), inForce.Load().Key, raw)
 		},
 		Alive:    func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
