@@ -1,12 +1,9 @@
 package boltqueue
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,23 +12,31 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// maxFrame bounds what a scan believes to be one frame. The largest we write
-// are the marks of a block of dead events.
-const maxFrame = 4 << 20
-
 // repair sets a damaged segment file aside and puts what can be read of it in
 // its place, under the same addresses. Nothing is thrown away: the damaged
 // file stays beside the line, with the reason.
 func (q *Queue) repair(seg *segment, why error) (inspection, error) {
-	found, err := scan(seg.path)
+	file, err := os.Open(seg.path)
 	if err != nil {
 		return inspection{}, fmt.Errorf("%w; and it cannot be scanned: %w", why, err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return inspection{}, fmt.Errorf("%w; and it cannot be scanned: %w", why, err)
+	}
+	found, err := scan(file, info.Size())
+	if err != nil {
+		return inspection{}, err // a newer trackd's: none of our business
 	}
 	b, lost := found.settle()
 	tmp := seg.path + ".tmp"
 	if err := q.step("salvage.write", func() error { return found.write(tmp, seg, b) }); err != nil {
 		_ = remove(tmp) // or at the next start
 		return inspection{}, fmt.Errorf("%w; and what was found in it cannot be written: %w", why, err)
+	}
+	if err := seg.close(); err != nil {
+		return inspection{}, fmt.Errorf("%w; and it cannot be closed: %w", why, err)
 	}
 	bad, err := q.exchange(seg.path, tmp)
 	if err != nil {
@@ -64,152 +69,6 @@ func (q *Queue) exchange(path, tmp string) (bad string, err error) {
 	return bad, err
 }
 
-// found is what a scan found: where each frame lies, the newest of each place.
-type found struct {
-	file     string
-	identity uint64
-	frames   map[place]spot
-	book     *book
-}
-
-type place struct {
-	kind   kind
-	number uint64
-}
-
-type spot struct {
-	at    int64
-	size  int
-	stamp uint64
-	count uint32
-}
-
-// scan looks for frames anywhere in the file, except in pages that a readable
-// freelist calls free: those hold what was settled long ago.
-func scan(path string) (*found, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	byIdentity := map[uint64]map[place]spot{}
-	free := freeOf(f)
-	err = eachFrame(f, func(fr frame, at int64, size int) {
-		if free[uint64(at)/uint64(os.Getpagesize())] {
-			return
-		}
-		frames := byIdentity[fr.identity]
-		if frames == nil {
-			frames = map[place]spot{}
-			byIdentity[fr.identity] = frames
-		}
-		where := place{fr.kind, fr.number}
-		if old, known := frames[where]; !known || fr.stamp >= old.stamp {
-			frames[where] = spot{at: at, size: size, stamp: fr.stamp, count: fr.count}
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	return choose(path, byIdentity), nil
-}
-
-// choose takes the identity with the most frames: a file may hold traces of
-// another.
-func choose(path string, byIdentity map[uint64]map[place]spot) *found {
-	best := &found{file: path, identity: newIdentity()}
-	for identity, frames := range byIdentity {
-		if len(frames) > len(best.frames) {
-			best.identity, best.frames = identity, frames
-		}
-	}
-	if value, err := best.value(place{kind: kindBook}); err == nil {
-		if f, err := parseFrame(value, kindBook, best.identity, 0); err == nil {
-			if b, err := decodeBook(f.payload); err == nil {
-				best.book = &b
-			}
-		}
-	}
-	return best
-}
-
-// freeOf returns the pages that are free by a freelist that can be trusted:
-// one that both meta pages vouch for.
-func freeOf(f *os.File) map[uint64]bool {
-	free := map[uint64]bool{}
-	p, err := openPages(f)
-	if err != nil {
-		return free
-	}
-	ids, err := p.freePages()
-	if err != nil {
-		return free
-	}
-	for _, id := range ids {
-		free[id] = true
-	}
-	return free
-}
-
-// eachFrame calls do for every sound frame in the file, in order.
-func eachFrame(f *os.File, do func(fr frame, at int64, size int)) error {
-	const step = 1 << 20
-	buf := make([]byte, step+headerSize)
-	for base := int64(0); ; base += step {
-		n, err := f.ReadAt(buf, base)
-		for at := 0; ; at++ {
-			i := bytes.Index(buf[at:n], []byte(magic))
-			if i < 0 || at+i >= step {
-				break
-			}
-			at += i
-			if fr, size, ok := frameAt(f, base+int64(at), buf[at:n]); ok {
-				do(fr, base+int64(at), size)
-			}
-		}
-		if n < len(buf) {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-	}
-}
-
-// frameAt reads the frame whose header begins head, if it is sound.
-func frameAt(f *os.File, at int64, head []byte) (frame, int, bool) {
-	if len(head) < headerSize {
-		return frame{}, 0, false
-	}
-	le := binary.LittleEndian
-	size := int64(le.Uint32(head[36:])) + headerSize
-	if size > maxFrame {
-		return frame{}, 0, false
-	}
-	value := make([]byte, size)
-	if _, err := f.ReadAt(value, at); err != nil {
-		return frame{}, 0, false
-	}
-	fr, err := parseFrame(value, kind(value[4]), 0, le.Uint64(value[16:]))
-	return fr, int(size), err == nil
-}
-
-// value reads the frame of a place again.
-func (f *found) value(where place) ([]byte, error) {
-	s, known := f.frames[where]
-	if !known {
-		return nil, os.ErrNotExist
-	}
-	file, err := os.Open(f.file)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	value := make([]byte, s.size)
-	_, err = file.ReadAt(value, s.at)
-	return value, err
-}
-
 // places returns where frames of one kind were found, in order.
 func (f *found) places(k kind) []place {
 	all := slices.Collect(maps.Keys(f.frames))
@@ -221,9 +80,10 @@ func (f *found) places(k kind) []place {
 // settle drops blocks whose events are all settled and marks that fit no
 // block, and returns the book of what is left and what the loss is, in words.
 func (f *found) settle() (book, string) {
-	b := newBook()
+	b, events := newBook(), uint64(0)
 	for _, p := range f.places(kindBlock) {
 		count := int(f.frames[p].count)
+		events += uint64(count)
 		marks, _ := f.value(place{kindMarks, p.number})
 		st, letters, err := blockMarks(marks, f.identity, p.number, count)
 		if err != nil {
@@ -254,7 +114,7 @@ func (f *found) settle() (book, string) {
 	for _, p := range f.places(kindText) {
 		b.nextText = p.number + 1
 	}
-	return f.reconcile(b)
+	return f.reconcile(b, events+b.rejects)
 }
 
 func (f *found) countRejects(b *book) {
@@ -280,31 +140,46 @@ func (f *found) countRejects(b *book) {
 	}
 }
 
-// reconcile accounts for what the old book knew and was not found.
-func (f *found) reconcile(b book) (book, string) {
+// reconcile accounts for what the old book knew and was not found, given the
+// book of what was.
+func (f *found) reconcile(b book, events uint64) (book, string) {
 	if f.book == nil {
 		b.taken = b.live + b.dead + b.delivered + b.discarded
 		return b, "what is missing is unknown"
 	}
 	old := *f.book
 	had, have := old.live+old.dead, b.live+b.dead
-	b.delivered, b.discarded, b.lost = old.delivered, old.discarded, old.lost
-	if have < had {
-		b.lost += had - have
-	} else {
-		// What was settled and is found again is queued again.
-		b.delivered -= min(b.delivered, have-had)
-	}
+	lost := f.lost(had, have, events)
+	b.delivered, b.discarded, b.lost = old.delivered, old.discarded, old.lost+lost
+	// What was settled and is found again is queued again.
+	again := have + lost - had
+	fromDelivered := min(b.delivered, again)
+	b.delivered -= fromDelivered
+	b.discarded -= min(b.discarded, again-fromDelivered)
 	b.taken = b.live + b.dead + b.delivered + b.discarded + b.lost
 	b.nextBlock = max(b.nextBlock, old.nextBlock)
 	b.nextReject = max(b.nextReject, old.nextReject)
 	b.nextText = max(b.nextText, old.nextText)
-	return b, fmt.Sprintf("at most %d are lost", b.lost-old.lost)
+	return b, fmt.Sprintf("at most %d are lost", lost)
+}
+
+// lost bounds how many of the events the book had queued or dead are missing,
+// when have are found that look like it, in places of events in all.
+func (f *found) lost(had, have, events uint64) uint64 {
+	least := had - min(had, have)
+	switch w := f.shape.whole; {
+	case w[bucketBlocks] && w[bucketRejects]:
+		return least // nothing is missing
+	case f.shape.sure && w[bucketMarks]:
+		return least // what is found is what was left
+	}
+	// Some that look queued may be settled, hiding others that are missing.
+	return max(least, min(had, f.book.taken-min(f.book.taken, events)))
 }
 
 // write puts what was found into a new segment file at path.
 func (f *found) write(path string, seg *segment, b book) error {
-	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, stored: b}
+	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, stamp: f.newest(), stored: b}
 	if err := fresh.create(path); err != nil {
 		return err
 	}

@@ -101,6 +101,9 @@ func (q *Queue) oldestUnopened() (time.Time, error) {
 // firstLive returns when the first live event of a segment in blocks from
 // start on was taken.
 func (q *Queue) firstLive(seg *segment, start uint64) (time.Time, error) {
+	if err := q.learn(seg); err != nil {
+		return time.Time{}, errGone // set aside and alarmed
+	}
 	q.mu.Lock()
 	b, cached := q.cache.blocks[blockKey{seg, start}]
 	nothing := seg.known && (seg.book.live == 0 || seg.book.nextBlock <= start)
