@@ -96,12 +96,13 @@ func (c *crash) audit(tb testing.TB) (queue.Stats, []string) {
 }
 
 // TestWhatWasAcknowledgedArrivesThroughFiftyKills kills the daemon fifty times
-// (ten with -short), looks into its files between, and at the end compares who
-// was told yes with what arrived.
+// (ten times with -short or under the race detector, where a start takes
+// seconds), looks into its files between, and at the end compares who was told
+// yes with what arrived.
 func TestWhatWasAcknowledgedArrivesThroughFiftyKills(t *testing.T) {
 	t.Parallel()
 	kills := 50
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		kills = 10
 	}
 	c, begin := newCrash(t), time.Now()

@@ -98,9 +98,6 @@ func (d *traced) post(client *http.Client, path, body string) {
 // segment born in use and another one unlinked.
 func (d *traced) roll() {
 	d.tb.Helper()
-	if err := d.box.SetTrouble(nil); err != nil {
-		d.tb.Fatal(err)
-	}
 	client := unixClient(d.path("http.sock"))
 	defer client.CloseIdleConnections()
 	padding := make([]byte, 15_000) // of the 32,000 bytes an event may have, in hex
@@ -113,6 +110,9 @@ func (d *traced) roll() {
 				batch, item, hex.EncodeToString(padding)))
 		}
 		d.post(client, "/v1/batch", `{"batch":[`+strings.Join(items, ",")+`]}`)
+	}
+	if err := d.box.SetTrouble(nil); err != nil {
+		d.tb.Fatal(err)
 	}
 	d.awaitDrained()
 }

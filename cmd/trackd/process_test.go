@@ -192,6 +192,12 @@ func (d *process) awaitDrained() {
 	})
 }
 
+// awaitTaken waits until n events were taken.
+func (d *process) awaitTaken(n uint64) {
+	d.tb.Helper()
+	until(d.tb, "events to be taken", func() bool { return d.status().Account.Taken == n })
+}
+
 // logged returns everything the daemon wrote, over all its lives.
 func (d *process) logged() []byte {
 	d.tb.Helper()
