@@ -80,9 +80,6 @@ func (b *block) value(identity, number uint64) []byte {
 
 // decodeBlock takes raw records apart. The events alias raw.
 func decodeBlock(raw []byte, count int) ([]event.Event, error) {
-	if count > blockEvents {
-		return nil, fmt.Errorf("%w: a block of %d events", errDamaged, count)
-	}
 	events := make([]event.Event, 0, count)
 	r := reader{buf: raw}
 	for range count {

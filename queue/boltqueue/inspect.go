@@ -3,6 +3,7 @@ package boltqueue
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -11,8 +12,9 @@ type inspection struct {
 	identity uint64
 	number   uint64
 	book     book
-	size     int64 // bytes that bbolt uses
-	free     int64 // of those, in free pages
+	stamp    uint64 // of the book: the newest there is
+	size     int64  // bytes that bbolt uses
+	free     int64  // of those, in free pages
 }
 
 // inspect walks the segment file at path and checks everything in it: pages,
@@ -26,7 +28,22 @@ func inspect(path string) (inspection, error) {
 		return inspection{}, err
 	}
 	defer f.Close()
-	p, err := openPages(f)
+	info, err := f.Stat()
+	if err != nil {
+		return inspection{}, err
+	}
+	in, err := inspectPages(f, info.Size())
+	if errors.Is(err, errDamaged) {
+		// What is strange to us may be a newer trackd's.
+		if _, newer := scan(f, info.Size()); newer != nil {
+			return inspection{}, newer
+		}
+	}
+	return in, err
+}
+
+func inspectPages(file io.ReaderAt, size int64) (inspection, error) {
+	p, err := openPages(file, size)
 	if err != nil {
 		return inspection{}, err
 	}
@@ -92,6 +109,7 @@ func (in *inspector) visitSegment(key string, value []byte) error {
 		in.books++
 		f, err := in.frame(value, kindBook, 0)
 		if err == nil {
+			in.stamp = f.stamp
 			in.book, err = decodeBook(f.payload)
 		}
 		return err

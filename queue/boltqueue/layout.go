@@ -37,7 +37,7 @@ import (
 //	     8    8  identity of the segment
 //	    16    8  number: the key, 0 for head and book
 //	    24    8  stamp: blocks and rejects, when taken (Unix milliseconds);
-//	             the others, the transaction that wrote them, newest wins
+//	             the others, which commit of the segment wrote them: newest wins
 //	    32    4  count of events in a block, else 0
 //	    36    4  length of the payload
 //	    40    4  CRC-32C of bytes 0 to 39 and the payload
@@ -152,15 +152,24 @@ func parseFrame(value []byte, want kind, identity, number uint64) (frame, error)
 		return frame{}, fmt.Errorf("%w: checksum", errDamaged)
 	case f.kind != want || f.number != number || identity != 0 && f.identity != identity:
 		return frame{}, fmt.Errorf("%w: a frame of another place (kind %d, number %d)", errDamaged, f.kind, f.number)
+	case f.count > blockEvents:
+		return frame{}, fmt.Errorf("%w: a block of %d events", errDamaged, f.count)
 	}
 	return f, nil
 }
+
+// maxUnpacked bounds what a damaged length can make unpack allocate. A block
+// is about 40 KiB, one event beyond any limit of the doors aside.
+const maxUnpacked = 64 << 20
 
 // unpack returns the payload uncompressed, in its own memory when it was
 // compressed.
 func (f frame) unpack() ([]byte, error) {
 	if f.codec == codecPlain {
 		return f.payload, nil
+	}
+	if n, err := s2.DecodedLen(f.payload); err != nil || n > maxUnpacked {
+		return nil, fmt.Errorf("%w: %d bytes that unpack to %d", errDamaged, len(f.payload), n)
 	}
 	raw, err := s2.Decode(nil, f.payload)
 	if err != nil {

@@ -157,6 +157,7 @@ func (q *Queue) learn(seg *segment) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.stored, seg.book, seg.known = in.book, in.book, true
+	seg.stamp = in.stamp
 	seg.size, seg.free = in.size, in.free
 	q.rejects += int64(in.book.rejectBytes)
 	return nil

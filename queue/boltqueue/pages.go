@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"slices"
 )
 
 // bbolt's page format, as far as the walk needs it (bbolt's internal/common:
@@ -27,7 +28,8 @@ const (
 
 	leafIsBucket = 0x01
 
-	maxDepth = 32 // of a tree; a full segment has 3
+	maxDepth = 32      // of a tree; a full segment has 3
+	maxPages = 1 << 24 // of a file; a full segment has 10,000
 )
 
 // meta is one of bbolt's two meta pages.
@@ -47,16 +49,17 @@ type pageFile struct {
 }
 
 // openPages checks both meta pages of the file and returns it ready to walk.
-func openPages(f *os.File) (*pageFile, error) {
-	info, err := f.Stat()
+func openPages(file io.ReaderAt, size int64) (*pageFile, error) {
+	p, err := openCut(file, size)
 	if err != nil {
 		return nil, err
 	}
-	p := &pageFile{file: f, size: info.Size()}
-	page := int64(os.Getpagesize())
-	if p.size < 4*page {
-		return nil, fmt.Errorf("%w: the file has %d bytes, fewer than an empty segment", errDamaged, p.size)
-	}
+	return p, p.complete()
+}
+
+// openCut is openPages for a file that may be shorter than it should be.
+func openCut(file io.ReaderAt, size int64) (*pageFile, error) {
+	p := &pageFile{file: file, size: size}
 	first, err := p.readMeta(0)
 	if err != nil {
 		return nil, fmt.Errorf("first meta page: %w", err)
@@ -72,11 +75,20 @@ func openPages(f *os.File) (*pageFile, error) {
 	switch {
 	case newer.txid != older.txid+1:
 		return nil, fmt.Errorf("%w: the meta pages are of transactions %d and %d, not neighbours", errDamaged, older.txid, newer.txid)
-	case newer.end < 4 || int64(newer.end)*newer.pageSize > p.size:
-		return nil, fmt.Errorf("%w: %d pages in use, the file has %d bytes", errDamaged, newer.end, p.size)
+	case newer.end < 4 || newer.end > maxPages:
+		return nil, fmt.Errorf("%w: %d pages in use, no number of pages of ours", errDamaged, newer.end)
 	}
 	p.meta, p.seen = newer, make([]bool, newer.end)
+	p.seen[0], p.seen[1] = true, true
 	return p, nil
+}
+
+// complete checks that the file is as long as its meta pages say.
+func (p *pageFile) complete() error {
+	if int64(p.meta.end)*p.meta.pageSize > p.size {
+		return fmt.Errorf("%w: %d pages in use, the file has %d bytes", errDamaged, p.meta.end, p.size)
+	}
+	return nil
 }
 
 func (p *pageFile) readMeta(at int64) (meta, error) {
@@ -110,7 +122,7 @@ type page struct {
 
 // read reads a page that has not been met yet.
 func (p *pageFile) read(id uint64) (page, error) {
-	if id < 2 || id >= p.meta.end {
+	if id >= p.meta.end || int64(id+1)*p.meta.pageSize > p.size {
 		return page{}, fmt.Errorf("%w: page %d is out of range", errDamaged, id)
 	}
 	head := make([]byte, pageHeaderSize)
@@ -119,7 +131,7 @@ func (p *pageFile) read(id uint64) (page, error) {
 	}
 	le := binary.LittleEndian
 	pages := uint64(le.Uint32(head[12:])) + 1
-	if le.Uint64(head) != id || id+pages > p.meta.end {
+	if le.Uint64(head) != id || id+pages > p.meta.end || int64(id+pages)*p.meta.pageSize > p.size {
 		return page{}, fmt.Errorf("%w: page %d says that it is page %d with %d more", errDamaged, id, le.Uint64(head), pages-1)
 	}
 	for i := range pages {
@@ -135,7 +147,7 @@ func (p *pageFile) read(id uint64) (page, error) {
 	return page{id: id, flags: le.Uint16(head[8:]), count: int(le.Uint16(head[10:])), body: body}, nil
 }
 
-// visit is told of every item of a bucket; path is the bucket's name.
+// visit is told of every item of a bucket.
 type visit func(bucket string, key, value []byte) error
 
 // walk visits every item of every bucket, checking all structure on the way.
@@ -143,21 +155,53 @@ func (p *pageFile) walk(do visit) error {
 	if err := p.walkFreelist(); err != nil {
 		return err
 	}
-	return p.walkTree(p.meta.root, 0, nil, func(flags uint32, name, value []byte) error {
+	buckets, err := p.buckets()
+	if err != nil {
+		return err
+	}
+	for _, b := range buckets {
+		if err := p.walkBucket(b, do); err != nil {
+			return err
+		}
+	}
+	// A count that shrank hides what it does not count any more.
+	if i := slices.Index(p.seen, false); i >= 0 {
+		return fmt.Errorf("%w: page %d is neither free nor in use", errDamaged, i)
+	}
+	return nil
+}
+
+// bucket is where the items of a named bucket are: below a page, or, when they
+// are few, in the value itself.
+type bucket struct {
+	name  string
+	value []byte
+}
+
+// buckets lists the buckets of the file.
+func (p *pageFile) buckets() (all []bucket, err error) {
+	err = p.walkTree(p.meta.root, 0, bounds{}, func(flags uint32, name, value []byte) error {
 		if flags&leafIsBucket == 0 || len(value) < bucketHeader {
 			return fmt.Errorf("%w: the root holds %q, which is no bucket", errDamaged, name)
 		}
-		item := func(flags uint32, key, value []byte) error {
-			if flags != 0 {
-				return fmt.Errorf("%w: bucket %q holds a bucket", errDamaged, name)
-			}
-			return do(string(name), key, value)
-		}
-		if root := binary.LittleEndian.Uint64(value); root != 0 {
-			return p.walkTree(root, 0, nil, item)
-		}
-		return leafItems(page{flags: flagLeaf, count: inlineCount(value), body: value[bucketHeader:]}, item)
+		all = append(all, bucket{string(name), value})
+		return nil
 	})
+	return all, err
+}
+
+// walkBucket visits every item of one bucket.
+func (p *pageFile) walkBucket(b bucket, do visit) error {
+	item := func(flags uint32, key, value []byte) error {
+		if flags != 0 {
+			return fmt.Errorf("%w: bucket %q holds a bucket", errDamaged, b.name)
+		}
+		return do(b.name, key, value)
+	}
+	if root := binary.LittleEndian.Uint64(b.value); root != 0 {
+		return p.walkTree(root, 0, bounds{}, item)
+	}
+	return leafItems(page{flags: flagLeaf, count: inlineCount(b.value), body: b.value[bucketHeader:]}, bounds{}, item)
 }
 
 func inlineCount(value []byte) int {
@@ -167,8 +211,18 @@ func inlineCount(value []byte) int {
 	return int(binary.LittleEndian.Uint16(value[bucketHeader+10:]))
 }
 
-// walkTree visits the leaves under page id; low is the least key there may be.
-func (p *pageFile) walkTree(id uint64, depth int, low []byte, item func(flags uint32, key, value []byte) error) error {
+// bounds are where the keys below a page must lie: bbolt searches by them.
+type bounds struct {
+	low  []byte // the least there may be
+	high []byte // beyond the greatest; nil: no bound
+}
+
+func (b bounds) hold(key []byte) bool {
+	return bytes.Compare(key, b.low) >= 0 && (b.high == nil || bytes.Compare(key, b.high) < 0)
+}
+
+// walkTree visits the leaves under page id.
+func (p *pageFile) walkTree(id uint64, depth int, keys bounds, item func(flags uint32, key, value []byte) error) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%w: the tree is deeper than any tree of ours", errDamaged)
 	}
@@ -178,42 +232,58 @@ func (p *pageFile) walkTree(id uint64, depth int, low []byte, item func(flags ui
 	}
 	switch pg.flags {
 	case flagLeaf:
-		return leafItems(pg, func(flags uint32, key, value []byte) error {
-			if bytes.Compare(key, low) < 0 {
-				return fmt.Errorf("%w: page %d: a key before its branch", errDamaged, id)
-			}
-			return item(flags, key, value)
-		})
+		return leafItems(pg, keys, item)
 	case flagBranch:
-		return p.branchItems(pg, depth, item)
+		return p.branchItems(pg, depth, keys, item)
 	}
 	return fmt.Errorf("%w: page %d has flags %#x", errDamaged, id, pg.flags)
 }
 
-func (p *pageFile) branchItems(pg page, depth int, item func(uint32, []byte, []byte) error) error {
-	if pg.count == 0 {
-		return fmt.Errorf("%w: branch page %d is empty", errDamaged, pg.id)
+func (p *pageFile) branchItems(pg page, depth int, keys bounds, item func(uint32, []byte, []byte) error) error {
+	children, err := branches(pg)
+	if err != nil {
+		return err
 	}
-	var last []byte
-	for i := range pg.count {
-		at := pageHeaderSize + i*branchElemSize
-		if at+branchElemSize > len(pg.body) {
-			return fmt.Errorf("%w: page %d counts %d items, more than fit", errDamaged, pg.id, pg.count)
+	for i, child := range children {
+		below := bounds{low: child.key, high: keys.high}
+		if i+1 < len(children) {
+			below.high = children[i+1].key
 		}
-		le := binary.LittleEndian
-		key, ok := cut(pg.body, at, le.Uint32(pg.body[at:]), le.Uint32(pg.body[at+4:]))
-		if !ok || i > 0 && bytes.Compare(key, last) <= 0 {
+		if !keys.hold(child.key) {
 			return fmt.Errorf("%w: page %d: key %d is out of place", errDamaged, pg.id, i)
 		}
-		last = key
-		if err := p.walkTree(le.Uint64(pg.body[at+8:]), depth+1, key, item); err != nil {
+		if err := p.walkTree(child.id, depth+1, below, item); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func leafItems(pg page, item func(flags uint32, key, value []byte) error) error {
+// branch is one item of a branch page: the page of what begins at key.
+type branch struct {
+	key []byte
+	id  uint64
+}
+
+// branches reads the items of a branch page.
+func branches(pg page) ([]branch, error) {
+	if pg.count == 0 || pageHeaderSize+pg.count*branchElemSize > len(pg.body) {
+		return nil, fmt.Errorf("%w: branch page %d counts %d items", errDamaged, pg.id, pg.count)
+	}
+	all := make([]branch, pg.count)
+	for i := range all {
+		at := pageHeaderSize + i*branchElemSize
+		le := binary.LittleEndian
+		key, ok := cut(pg.body, at, le.Uint32(pg.body[at:]), le.Uint32(pg.body[at+4:]))
+		if !ok || i > 0 && bytes.Compare(key, all[i-1].key) <= 0 {
+			return nil, fmt.Errorf("%w: page %d: key %d is out of place", errDamaged, pg.id, i)
+		}
+		all[i] = branch{key, le.Uint64(pg.body[at+8:])}
+	}
+	return all, nil
+}
+
+func leafItems(pg page, keys bounds, item func(flags uint32, key, value []byte) error) error {
 	var last []byte
 	for i := range pg.count {
 		at := pageHeaderSize + i*leafElemSize
@@ -224,7 +294,7 @@ func leafItems(pg page, item func(flags uint32, key, value []byte) error) error 
 		keySize, valueSize := le.Uint32(pg.body[at+8:]), le.Uint32(pg.body[at+12:])
 		key, ok := cut(pg.body, at, le.Uint32(pg.body[at+4:]), keySize)
 		value, also := cut(pg.body, at, le.Uint32(pg.body[at+4:])+keySize, valueSize)
-		if !ok || !also || i > 0 && bytes.Compare(key, last) <= 0 {
+		if !ok || !also || i > 0 && bytes.Compare(key, last) <= 0 || !keys.hold(key) {
 			return fmt.Errorf("%w: page %d: item %d is out of place", errDamaged, pg.id, i)
 		}
 		last = key
@@ -252,7 +322,7 @@ func (p *pageFile) walkFreelist() error {
 		return err
 	}
 	for _, id := range ids {
-		if id < 2 || id >= p.meta.end || p.seen[id] {
+		if id >= p.meta.end || p.seen[id] {
 			return fmt.Errorf("%w: free page %d is out of range or in use", errDamaged, id)
 		}
 		p.seen[id] = true

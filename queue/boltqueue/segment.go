@@ -49,6 +49,7 @@ type segment struct {
 
 	// Owned by the writer goroutine.
 	stored book              // what the file says
+	stamp  uint64            // of the last commit: the newest in the file
 	size   int64             // of the file, as far as bbolt has used it
 	free   int64             // of size, in free pages
 	texts  map[string]uint64 // details already stored, as far as worth remembering
@@ -129,7 +130,7 @@ func (s *segment) layOut(tx *bolt.Tx) error {
 	}
 	head := binary.AppendUvarint(nil, formatVersion)
 	head = binary.AppendUvarint(head, s.number)
-	f := frame{kind: kindHead, identity: s.identity, stamp: uint64(tx.ID()), payload: head}
+	f := frame{kind: kindHead, identity: s.identity, stamp: s.stamp, payload: head}
 	if err := tx.Bucket([]byte(bucketSegment)).Put([]byte(keyHead), f.encode()); err != nil {
 		return err
 	}
@@ -142,6 +143,7 @@ func (s *segment) options() *bolt.Options {
 		NoSync:          s.noSync,
 		FreelistType:    bolt.FreelistMapType,
 		PreLoadFreelist: true,
+		Timeout:         time.Second, // for its lock: somebody may be looking at the file
 	}
 }
 
@@ -242,6 +244,7 @@ func (s *segment) update(fn func(*bolt.Tx) error) error {
 			return err
 		}
 		defer tx.Rollback() // does nothing after a commit
+		s.stamp++           // transaction numbers begin anew when a file is rewritten
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -277,6 +280,6 @@ func (s *segment) close() error {
 }
 
 func (s *segment) putBook(tx *bolt.Tx, b book) error {
-	f := frame{kind: kindBook, identity: s.identity, stamp: uint64(tx.ID()), payload: b.encode()}
+	f := frame{kind: kindBook, identity: s.identity, stamp: s.stamp, payload: b.encode()}
 	return tx.Bucket([]byte(bucketSegment)).Put([]byte(keyBook), f.encode())
 }

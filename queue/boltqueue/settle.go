@@ -197,7 +197,7 @@ func putMarks(tx *bolt.Tx, seg *segment, marks []marking, b *book) error {
 			return err
 		}
 		f := frame{kind: kindMarks, identity: seg.identity, number: m.block.number,
-			stamp: uint64(tx.ID()), payload: encodeMarks(m.states, m.letters)}
+			stamp: seg.stamp, payload: encodeMarks(m.states, m.letters)}
 		if err := stored.Put(key, f.encode()); err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (s *segment) putTexts(tx *bolt.Tx, letters []letter, b *book, fresh map[str
 		l.text = b.nextText
 		b.nextText++
 		fresh[l.detail] = l.text
-		f := frame{kind: kindText, identity: s.identity, number: l.text, stamp: uint64(tx.ID()), payload: []byte(l.detail)}
+		f := frame{kind: kindText, identity: s.identity, number: l.text, stamp: s.stamp, payload: []byte(l.detail)}
 		if err := bucket.Put(numberKey(l.text), f.encode()); err != nil {
 			return err
 		}

@@ -1,0 +1,277 @@
+package boltqueue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+const (
+	// maxFrame bounds what a scan believes to be one frame. The largest we write
+	// are the marks of a block of dead events.
+	maxFrame = 4 << 20
+
+	// maxScan bounds how much of a file is searched, far beyond a segment's
+	// size: a file that was stretched must not hold up the start.
+	maxScan = 1 << 30
+)
+
+// found is what a scan found: where each frame lies, the newest of each place.
+type found struct {
+	file     io.ReaderAt
+	shape    shape
+	identity uint64
+	frames   map[place]spot
+	book     *book // nil: no book survived, or not surely the newest
+}
+
+type place struct {
+	kind   kind
+	number uint64
+}
+
+type spot struct {
+	at    int64
+	size  int
+	stamp uint64
+	count uint32
+}
+
+// scan looks for frames anywhere in the file, except in pages that bbolt's
+// own structure shows to be free: those hold what was settled long ago.
+// ErrNewer when a newer trackd wrote it.
+func scan(file io.ReaderAt, size int64) (*found, error) {
+	f := &found{file: file, shape: shapeOf(file, size)}
+	byIdentity := map[uint64]map[place]spot{}
+	var newer error
+	eachFrame(file, size, func(fr frame, at int64, size int) {
+		if f.shape.free[uint64(at)/uint64(os.Getpagesize())] {
+			return
+		}
+		if fr.kind == kindHead {
+			if _, err := decodeHead(fr.payload); errors.Is(err, ErrNewer) {
+				newer = err
+			}
+		}
+		frames := byIdentity[fr.identity]
+		if frames == nil {
+			frames = map[place]spot{}
+			byIdentity[fr.identity] = frames
+		}
+		where := place{fr.kind, fr.number}
+		if old, known := frames[where]; !known || fr.stamp >= old.stamp {
+			frames[where] = spot{at: at, size: size, stamp: fr.stamp, count: fr.count}
+		}
+	})
+	f.choose(byIdentity)
+	return f, newer
+}
+
+// choose takes the identity with the most frames: a file may hold traces of
+// another.
+func (f *found) choose(byIdentity map[uint64]map[place]spot) {
+	f.identity = newIdentity()
+	for identity, frames := range byIdentity {
+		if n := len(frames) - len(f.frames); n > 0 || n == 0 && identity < f.identity {
+			f.identity, f.frames = identity, frames
+		}
+	}
+	if !f.shape.current {
+		return
+	}
+	value, err := f.value(place{kind: kindBook})
+	if err != nil {
+		return
+	}
+	fr, err := parseFrame(value, kindBook, f.identity, 0)
+	if err != nil {
+		return
+	}
+	if b, err := decodeBook(fr.payload); err == nil {
+		f.book = &b
+	}
+}
+
+// value reads the frame of a place again.
+func (f *found) value(where place) ([]byte, error) {
+	s, known := f.frames[where]
+	if !known {
+		return nil, os.ErrNotExist
+	}
+	value := make([]byte, s.size)
+	_, err := f.file.ReadAt(value, s.at)
+	return value, err
+}
+
+// newest is the greatest stamp of what is not stamped with a time.
+func (f *found) newest() (stamp uint64) {
+	for p, s := range f.frames {
+		if p.kind != kindBlock && p.kind != kindReject {
+			stamp = max(stamp, s.stamp)
+		}
+	}
+	return stamp
+}
+
+// shape is what bbolt's own structure still shows of a damaged file.
+type shape struct {
+	free    map[uint64]bool // pages that surely hold nothing any more
+	whole   map[string]bool // buckets that can be read to the last item
+	sure    bool            // free lacks nothing: all that is found is in use
+	current bool            // the newest book found is the newest there was
+}
+
+// shapeOf reads as much structure as there is. Pages are believed to be free
+// by a freelist that both metas vouch for and the buckets do not contradict.
+func shapeOf(file io.ReaderAt, size int64) shape {
+	s := shape{whole: map[string]bool{}}
+	p, err := openCut(file, size)
+	if err != nil {
+		s.current = someMeta(file, size)
+		return s
+	}
+	s.current = p.complete() == nil
+	ids, err := p.freePages()
+	buckets, _ := p.buckets() // those before the damage, if any
+	for _, b := range buckets {
+		s.whole[b.name] = p.walkBucket(b, checkFrame) == nil
+	}
+	if err != nil {
+		return s
+	}
+	free, contradicted := map[uint64]bool{}, false
+	for _, id := range ids {
+		if id >= p.meta.end || p.seen[id] {
+			contradicted = true
+			continue
+		}
+		free[id] = true
+	}
+	for id := range free {
+		p.seen[id] = true
+	}
+	all := s.whole[bucketSegment] && s.whole[bucketBlocks] && s.whole[bucketMarks] && s.whole[bucketRejects] && s.whole[bucketTexts]
+	switch {
+	case contradicted && !all:
+		return s // which of the two is wrong nobody can tell
+	case all && slices.Contains(p.seen, false):
+		s.whole = map[string]bool{} // pages are missing from both
+		s.free = free
+		return s
+	}
+	s.free, s.sure, s.current = free, true, true
+	return s
+}
+
+// someMeta reports whether one of the metas is right about a file that is long
+// enough for it.
+func someMeta(file io.ReaderAt, size int64) bool {
+	p := &pageFile{file: file, size: size}
+	for _, at := range []int64{0, int64(os.Getpagesize())} {
+		if m, err := p.readMeta(at); err == nil && m.end <= maxPages && int64(m.end)*m.pageSize <= size {
+			return true
+		}
+	}
+	return false
+}
+
+// checkFrame checks that an item is a frame of its place.
+func checkFrame(bucket string, key, value []byte) error {
+	if bucket == bucketSegment {
+		return nil // judged by whether a book is found
+	}
+	for _, k := range []kind{kindBlock, kindMarks, kindReject, kindText} {
+		if bucketOf(k) == bucket {
+			_, err := parseFrame(value, k, 0, keyNumber(key))
+			return err
+		}
+	}
+	return fmt.Errorf("%w: no bucket of ours", errDamaged)
+}
+
+// eachFrame calls do for every sound frame in the file, in order. It does not
+// look inside sound frames, and what cannot be read is passed over.
+func eachFrame(file io.ReaderAt, size int64, do func(fr frame, at int64, size int)) {
+	w := &window{file: file, end: min(size, maxScan)}
+	for at, ok := w.find(0); ok; at, ok = w.find(at) {
+		fr, n, sound := w.frame(at)
+		if !sound {
+			at++
+			continue
+		}
+		do(fr, at, n)
+		at += int64(n)
+	}
+}
+
+// window reads a file in large steps.
+type window struct {
+	file io.ReaderAt
+	end  int64 // of what is looked at
+	base int64
+	buf  []byte // what lies at base
+}
+
+// find returns where the next frame may begin, from at on.
+func (w *window) find(at int64) (int64, bool) {
+	for at+headerSize <= w.end {
+		w.load(at)
+		if i := bytes.Index(w.buf[at-w.base:], []byte(magic)); i >= 0 {
+			return at + int64(i), true
+		}
+		at = w.base + int64(len(w.buf)-len(magic)+1)
+	}
+	return 0, false
+}
+
+// load makes buf hold at least a header at at, which there is.
+func (w *window) load(at int64) {
+	const step = 1 << 20
+	if have := w.base + int64(len(w.buf)); at >= w.base && (at+headerSize <= have || have == w.end) {
+		return
+	}
+	if w.buf == nil {
+		w.buf = make([]byte, step)
+	}
+	w.base, w.buf = at, w.buf[:min(step, w.end-at)]
+	readOver(w.file, w.buf, at)
+}
+
+// readOver fills buf with what lies at at. A page that cannot be read, as on a
+// bad sector, reads as zeros.
+func readOver(file io.ReaderAt, buf []byte, at int64) {
+	if _, err := file.ReadAt(buf, at); err == nil {
+		return
+	}
+	for rest := buf; len(rest) > 0; {
+		part := rest[:min(len(rest), os.Getpagesize())]
+		n, _ := file.ReadAt(part, at)
+		clear(part[n:])
+		at += int64(len(part))
+		rest = rest[len(part):]
+	}
+}
+
+// frame reads the frame that begins at at, if there is one and it is sound.
+func (w *window) frame(at int64) (frame, int, bool) {
+	if at+headerSize > w.end {
+		return frame{}, 0, false
+	}
+	w.load(at)
+	head, le := w.buf[at-w.base:][:headerSize], binary.LittleEndian
+	size := int64(le.Uint32(head[36:])) + headerSize
+	k := kind(head[4])
+	if k < kindHead || k > kindText || size > maxFrame || at+size > w.end {
+		return frame{}, 0, false
+	}
+	value := make([]byte, size)
+	if _, err := w.file.ReadAt(value, at); err != nil {
+		return frame{}, 0, false
+	}
+	fr, err := parseFrame(value, k, 0, le.Uint64(head[16:]))
+	return fr, int(size), err == nil
+}
