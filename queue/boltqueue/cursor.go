@@ -3,6 +3,7 @@ package boltqueue
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -71,10 +72,11 @@ func (q *Queue) openNext() bool {
 			q.mu.Unlock()
 			return false
 		}
+		seg := c.seg
 		found, err := q.openAhead()
 		q.mu.Unlock()
 		if err != nil {
-			q.raise("blocks", fmt.Sprintf("%v; its events are not sent", err))
+			q.spoiled(seg, err)
 		}
 		if found {
 			continue
@@ -83,6 +85,13 @@ func (q *Queue) openNext() bool {
 			return false
 		}
 	}
+}
+
+// spoiled raises the alarm about a file that was right when it was walked and
+// is not any more. What is wrong with it is repaired at the next start.
+func (q *Queue) spoiled(seg *segment, err error) {
+	q.raise(filepath.Base(seg.path), fmt.Sprintf(
+		"%s was damaged while in use: %v; what cannot be read is not sent; restart to repair the file, and check the disk", seg.path, err))
 }
 
 // openAhead opens the next block from the cache or from what was read ahead,
@@ -161,7 +170,7 @@ func (q *Queue) fetch() bool {
 	blocks, err := readBlocks(seg, from, end)
 	if err != nil {
 		if !errors.Is(err, errGone) {
-			q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf("reading %s: %v; the events left in it are not sent", seg.path, err))
+			q.spoiled(seg, err)
 		}
 		return q.nextSegment(seg)
 	}
@@ -239,11 +248,10 @@ func readBlock(seg *segment, key, value []byte, marks *bolt.Bucket) (got fetched
 	if f.codec == codecPlain {
 		got.raw = slices.Clone(got.raw)
 	}
+	// Marks that went bad since the walk are not guessed at: the repair at the
+	// next start keeps the book right.
 	got.states, got.letters, err = blockMarks(marks.Get(key), seg.identity, got.number, got.count)
-	if err != nil {
-		// Nobody knows what was settled: sending again is the lesser harm.
-		got.states, got.letters = make([]state, got.count), nil
-	}
+	got.damage = errors.Join(got.damage, err)
 	return got
 }
 

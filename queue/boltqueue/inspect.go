@@ -23,15 +23,18 @@ type inspection struct {
 // a truncated map is a fault, a page that points at itself overflows the
 // stack, a changed count silently hides what was acknowledged.
 func inspect(path string) (inspection, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return inspection{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return inspection{}, fmt.Errorf("%s is not a file", path) // opening a pipe would wait
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return inspection{}, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return inspection{}, err
-	}
 	in, err := inspectPages(f, info.Size())
 	if errors.Is(err, errDamaged) {
 		// What is strange to us may be a newer trackd's.

@@ -3,7 +3,6 @@ package boltqueue
 import (
 	"container/heap"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -185,7 +184,7 @@ func (q *Queue) recall(due []*parkedEvent) []queue.Delivery {
 			at = p.block.blockKey
 			var err error
 			if events, err = q.readEvents(at, len(p.block.states)); err != nil {
-				q.raise(fmt.Sprintf("block %d of segment %d", at.number, at.seg.number), err.Error())
+				q.spoiled(at.seg, err)
 				events = nil
 			}
 		}

@@ -3,7 +3,6 @@ package boltqueue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -104,8 +103,9 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 					break
 				}
 				if err != nil {
-					yield(nil, fmt.Errorf("list segment %d: %w", seg.number, err))
-					return
+					// One bad file must not hide what the others hold.
+					q.spoiled(seg, err)
+					break
 				}
 				matching := slices.DeleteFunc(c.items, func(item T) bool { return !match(item) })
 				if len(matching) > 0 && !yield(matching, nil) {
@@ -121,8 +121,9 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 // blocks, then the rejects.
 func (q *Queue) lettersIn(seg *segment, after uint64) (c chunk[queue.DeadLetter], err error) {
 	c.last = after
-	if err := q.learn(seg); err != nil {
-		return c, err
+	if q.learn(seg) != nil {
+		c.done = true // set aside, with an alarm
+		return c, nil
 	}
 	q.mu.Lock()
 	none, nextBlock, nextReject := seg.book.dead == 0, seg.book.nextBlock, seg.book.nextReject
@@ -213,8 +214,9 @@ func (s *segment) deadRejects(tx *bolt.Tx, after, end uint64, c *chunk[queue.Dea
 // queuedIn reads the live events of one segment beyond an address.
 func (q *Queue) queuedIn(seg *segment, after uint64) (c chunk[queue.Delivery], err error) {
 	c.last = after
-	if err := q.learn(seg); err != nil {
-		return c, err
+	if q.learn(seg) != nil {
+		c.done = true // set aside, with an alarm
+		return c, nil
 	}
 	blocks, err := q.currentBlocks(seg, after>>16)
 	if err != nil {

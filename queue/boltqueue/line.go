@@ -20,12 +20,14 @@ import (
 // at once.
 const fullRecheck = time.Second
 
+// diskFull is why a queue is full whose disk is.
+const diskFull = "the disk is full; free some space"
+
 // maxOpen is how many segments may be open at a time beyond those in use.
 const maxOpen = 16
 
 // startLine finds the segments in dir and makes the newest ready to append.
 func (q *Queue) startLine() error {
-	q.removeUnfinished()
 	numbers, err := segmentNumbers(q.opts.Dir)
 	if err != nil {
 		return err
@@ -36,6 +38,7 @@ func (q *Queue) startLine() error {
 	if err := q.adoptSpare(); err != nil {
 		return err
 	}
+	q.removeUnfinished() // not before it is sure that the directory is ours
 	if len(q.line) > 0 {
 		q.continueTail(q.line[len(q.line)-1])
 	}
@@ -50,8 +53,9 @@ func segmentNumbers(dir string) ([]uint64, error) {
 	}
 	var numbers []uint64
 	for _, e := range entries {
-		digits, isSegment := strings.CutSuffix(e.Name(), ".seg")
-		if n, err := strconv.ParseUint(digits, 10, 64); isSegment && err == nil {
+		digits, _ := strings.CutSuffix(e.Name(), ".seg")
+		n, err := strconv.ParseUint(digits, 10, 62)
+		if err == nil && e.Name() == filepath.Base(segmentPath(dir, n)) {
 			numbers = append(numbers, n)
 		}
 	}
@@ -209,7 +213,7 @@ func (q *Queue) makeSpare() error {
 	if why == "" {
 		q.spare, err = q.birth(q.nextNumber())
 		if noRoom(err) {
-			why = "the disk is full; free some space"
+			why = diskFull
 		} else if err != nil {
 			return err
 		}
@@ -304,6 +308,7 @@ func (q *Queue) tendSpare() {
 	q.spares.Lock()
 	defer q.spares.Unlock()
 	if q.spare != nil {
+		q.reopen()
 		return
 	}
 	if why, err := q.noRoomFor(2 * q.opts.reservation()); err != nil || why != "" {
@@ -314,6 +319,18 @@ func (q *Queue) tendSpare() {
 		return
 	}
 	q.lower("line")
+}
+
+// reopen ends a refusal that a commit without room began, as soon as there is
+// some room: the next commit will tell whether it is enough. There is a spare,
+// so that nothing else stands in the way.
+func (q *Queue) reopen() {
+	if q.whyFull() == nil {
+		return
+	}
+	if why, err := q.noRoomFor(0); err == nil && why == "" {
+		q.setFull("")
+	}
 }
 
 // retire takes an empty segment that is not the tail out of the line. Its

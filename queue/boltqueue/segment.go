@@ -54,6 +54,8 @@ type segment struct {
 	free   int64             // of size, in free pages
 	texts  map[string]uint64 // details already stored, as far as worth remembering
 
+	thinAfter time.Time // not rewritten before this: the last try failed
+
 	// Guarded by Queue.mu.
 	book       book      // stored, and what was settled since
 	known      bool      // the file was walked and its book read

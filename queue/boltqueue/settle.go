@@ -401,6 +401,13 @@ func (q *Queue) flushAll() {
 // line moves on, so that its disk can be given back.
 const idleRollBytes = 4 << 20
 
+// isEmpty reports whether nothing in a segment is worth keeping.
+func (q *Queue) isEmpty(seg *segment) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return seg.book.empty()
+}
+
 // rollIdle leaves a tail that has grown and holds next to nothing any more, so
 // that a drained queue is small again.
 func (q *Queue) rollIdle() {
@@ -417,5 +424,9 @@ func (q *Queue) rollIdle() {
 		return // no room for another; this one still serves
 	}
 	q.follow(next)
+	if q.isEmpty(tail) {
+		return // its file goes as it is
+	}
+	q.seal(tail)
 	q.thin(tail)
 }

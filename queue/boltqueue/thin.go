@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -15,17 +16,23 @@ const (
 	// thinShare is the part of a segment in use, one in so many, below which it
 	// is rewritten.
 	thinShare = 4
+
+	// thinRetry is how long to wait after a rewrite failed: the disk may be full.
+	thinRetry = time.Minute
 )
 
 // thin rewrites sealed segments of which little is left: stragglers and dead
 // letters must not keep 32 MiB each. Called by the writer, which is held up
 // for as long as writing a quarter of a segment takes.
 func (q *Queue) thin(seg *segment) {
-	if !q.thinnable(seg) {
+	if now := time.Now(); !q.thinnable(seg) || now.Before(seg.thinAfter) {
 		return
-	}
-	if err := q.rewrite(seg); err != nil {
+	} else if err := q.rewrite(seg); err != nil {
+		seg.thinAfter = now.Add(thinRetry)
 		q.log.Warn("segment not made smaller", "segment", seg.number, "error", err)
+		if errors.Is(err, errDamaged) {
+			q.spoiled(seg, err)
+		}
 		return
 	}
 	q.log.Debug("segment made smaller", "segment", seg.number, "bytes", seg.size)
@@ -44,7 +51,7 @@ func (q *Queue) thinnable(seg *segment) bool {
 func (q *Queue) rewrite(seg *segment) error {
 	tmp, replaced := seg.path+".tmp", false
 	err := seg.enter(func(db *bolt.DB) error {
-		if err := q.step("thin.write", func() error { return copyInto(tmp, db, seg.options()) }); err != nil {
+		if err := q.step("thin.write", func() error { return copyWhole(tmp, db, seg) }); err != nil {
 			return err
 		}
 		err := q.step("thin.rename", func() error { return os.Rename(tmp, seg.path) })
@@ -72,6 +79,19 @@ func (q *Queue) rewrite(seg *segment) error {
 		return err
 	}
 	return seg.reserveForMarks(q.opts.marksSlack() / thinShare)
+}
+
+// copyWhole copies a segment to path and walks the copy: it takes the place of
+// the only other one, so it must hold all that the book tells of.
+func copyWhole(path string, db *bolt.DB, seg *segment) error {
+	if err := copyInto(path, db, seg.options()); err != nil {
+		return err
+	}
+	in, err := inspect(path)
+	if err == nil && in.book != seg.stored {
+		err = fmt.Errorf("%w: the book says %+v, the file says %+v", errDamaged, seg.stored.account(), in.book.account())
+	}
+	return err
 }
 
 // copyInto writes every item of db into a new file at path.

@@ -85,6 +85,10 @@ func (q *Queue) store(g *group) error {
 	if err != nil {
 		q.unpickMarks(seg, marks)
 		q.writeFailed(seg, err)
+		if noRoom(err) && q.writable(seg) == nil {
+			q.setFull(diskFull)
+			return fmt.Errorf("%w: %s", queue.ErrFull, diskFull)
+		}
 		return fmt.Errorf("append to segment %d: %w", seg.number, err)
 	}
 	q.markedThrough(seg, marks, after)
