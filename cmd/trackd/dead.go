@@ -70,7 +70,7 @@ func httpStatus(code int) string {
 }
 
 type deadShowCmd struct {
-	Which string `arg:"" name:"address|id" help:"Its address or its messageId."`
+	Which string `arg:"" name:"address-or-id" help:"Its address or its messageId."`
 	JSON  bool   `name:"json" help:"Print it as JSON."`
 }
 

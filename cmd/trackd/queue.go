@@ -72,7 +72,7 @@ func (w *world) concludeList(n int, cut bool, what string, narrow bool) error {
 }
 
 type queueShowCmd struct {
-	Which string `arg:"" name:"address|id" help:"Its address or its messageId."`
+	Which string `arg:"" name:"address-or-id" help:"Its address or its messageId."`
 	JSON  bool   `name:"json" help:"Print it as JSON."`
 }
 

@@ -45,6 +45,8 @@ type trackd struct {
 	host   *systemd.Service // what runs us, if anything does
 	grace  time.Duration    // shutdown_timeout
 
+	registry *prometheus.Registry // of every metric there is
+
 	cleanup []cleanup // what was opened, last first
 }
 
@@ -67,6 +69,7 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 		}
 	}()
 	registry := newRegistry()
+	d.registry = registry
 	rules, err := ingestRules(cfg)
 	if err != nil {
 		return nil, err
