@@ -1,0 +1,186 @@
+package boltqueue
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+const (
+	// flushAfter is how long an outcome may wait in memory for its mark.
+	flushAfter = 200 * time.Millisecond
+
+	// flushBlocks is how many blocks one transaction marks at most.
+	flushBlocks = 64
+
+	// heldRetry is how long to wait after a medium had no room for marks.
+	heldRetry = time.Second
+
+	// maxTexts bounds what is remembered of a segment's texts to store each
+	// only once.
+	maxTexts = 1_024
+)
+
+// flushDue writes all marks that are due, retires what is empty, and returns
+// how long the writer may sleep.
+func (q *Queue) flushDue(now time.Time) time.Duration {
+	q.rollIdle()
+	for _, seg := range q.unsettled() {
+		q.retire(seg)
+		for q.flushNeeded(seg, now) && q.flush(seg, now) {
+		}
+		q.thin(seg)
+	}
+	return q.untilDue()
+}
+
+// unsettled returns the segments the writer may have to do something about.
+func (q *Queue) unsettled() []*segment {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var found []*segment
+	for _, seg := range q.line {
+		if len(seg.dirty) > 0 || seg != q.tail && seg.known && seg.book.empty() {
+			found = append(found, seg)
+		}
+	}
+	return found
+}
+
+// flushNeeded reports whether a segment has marks that should not wait.
+func (q *Queue) flushNeeded(seg *segment, now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg.failed != nil || len(seg.dirty) == 0 || now.Before(seg.held) {
+		return false
+	}
+	settled := 0
+	for _, b := range seg.dirty {
+		if now.Sub(b.since) >= flushAfter {
+			return true
+		}
+		if b.settled() {
+			settled++
+		}
+	}
+	return settled >= flushBlocks
+}
+
+// flush marks up to flushBlocks blocks of seg and reports success.
+func (q *Queue) flush(seg *segment, now time.Time) bool {
+	marks := q.pickMarks(seg, now, true)
+	if len(marks) == 0 {
+		return false
+	}
+	return q.putAll(seg, marks) == nil
+}
+
+// putAll marks the picked blocks in one transaction of their own.
+func (q *Queue) putAll(seg *segment, marks []marking) error {
+	begin, after := time.Now(), seg.stored
+	err := q.step(markingPoint(marks), func() error {
+		return seg.update(func(tx *bolt.Tx) error { return putMarks(tx, seg, marks, &after) })
+	})
+	q.opts.OnCommit(Commit{Duration: time.Since(begin), Err: err})
+	if err != nil {
+		q.unpickMarks(seg, marks)
+		q.hold(seg)
+		q.writeFailed(seg, err)
+		return fmt.Errorf("mark %d blocks of segment %d: %w", len(marks), seg.number, err)
+	}
+	q.markedThrough(seg, marks, after)
+	q.release(seg)
+	return nil
+}
+
+// markingPoint is the fault point of a transaction that stores marks.
+func markingPoint(marks []marking) string {
+	switch {
+	case slices.ContainsFunc(marks, func(m marking) bool { return len(m.edited) > 0 && m.to == live }):
+		return "replay.commit"
+	case slices.ContainsFunc(marks, func(m marking) bool { return len(m.edited) > 0 }):
+		return "discard.commit"
+	case slices.ContainsFunc(marks, marking.buries):
+		return "bury.commit"
+	default:
+		return "marks.commit"
+	}
+}
+
+// hold puts off the next flush of a segment that had no room for marks.
+func (q *Queue) hold(seg *segment) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	seg.held = time.Now().Add(heldRetry)
+}
+
+// release ends the hold and its alarm.
+func (q *Queue) release(seg *segment) {
+	q.mu.Lock()
+	was := !seg.held.IsZero()
+	seg.held = time.Time{}
+	q.mu.Unlock()
+	if was {
+		q.lower(fmt.Sprintf("segment %d", seg.number))
+	}
+}
+
+// untilDue returns the time until the next marks are due.
+func (q *Queue) untilDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	next := time.Hour
+	for _, seg := range q.line {
+		if seg.failed == nil && len(seg.dirty) > 0 {
+			next = min(next, max(time.Until(seg.dirty[0].since.Add(flushAfter)), time.Until(seg.held)))
+		}
+	}
+	return max(next, time.Millisecond)
+}
+
+// flushAll writes every mark that can be written, due or not, and retires
+// what is empty.
+func (q *Queue) flushAll() {
+	q.rollIdle()
+	for _, seg := range q.unsettled() {
+		q.retire(seg)
+		for q.flush(seg, time.Now().Add(flushAfter)) {
+		}
+	}
+}
+
+// idleRollBytes is how large a tail of which little is left may be before the
+// line moves on, so that its disk can be given back.
+const idleRollBytes = 4 << 20
+
+// isEmpty reports whether nothing in a segment is worth keeping.
+func (q *Queue) isEmpty(seg *segment) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return seg.book.empty()
+}
+
+// rollIdle leaves a tail that has grown and holds next to nothing any more, so
+// that a drained queue is small again.
+func (q *Queue) rollIdle() {
+	q.mu.Lock()
+	tail := q.tail
+	roll := tail != nil && tail.size > min(idleRollBytes, q.opts.segmentBytes/2) &&
+		(tail.book.empty() || tail.size-tail.free <= tail.size/(2*thinShare))
+	q.mu.Unlock()
+	if !roll {
+		return
+	}
+	next, err := q.takeSpare()
+	if err != nil {
+		return // no room for another; this one still serves
+	}
+	q.follow(next)
+	if q.isEmpty(tail) {
+		return // its file goes as it is
+	}
+	q.seal(tail)
+	q.thin(tail)
+}

@@ -1,0 +1,204 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"trackd/queue"
+)
+
+// fullRecheck is how often the keeper looks whether a full queue has room
+// again. Only outside help needs it: room that the queue makes itself is seen
+// at once.
+const fullRecheck = time.Second
+
+// maxOpen is how many segments may be open at a time beyond those in use.
+const maxOpen = 16
+
+// keep is the keeper: it makes the spare, unlinks empty segments, reads books
+// after a start and looks after a full queue.
+func (q *Queue) keep() {
+	q.learnAll()
+	for {
+		q.tendSpare()
+		q.sweep()
+		var recheck <-chan time.Time
+		if q.whyFull() != nil {
+			recheck = time.After(fullRecheck)
+		}
+		select {
+		case <-q.tend:
+		case <-recheck:
+		case <-q.stop:
+			q.sweep()
+			return
+		}
+	}
+}
+
+// learnAll reads the books that the start did not need.
+func (q *Queue) learnAll() {
+	for _, seg := range q.segments() {
+		if q.isClosed() {
+			return
+		}
+		if q.learn(seg) == nil { // otherwise set aside and alarmed
+			_ = q.do(func() error { q.retire(seg); q.thin(seg); return nil }) // only closing refuses it
+		}
+	}
+	nudge(q.wake)
+}
+
+// tendSpare makes a spare ahead of need. When none can be made the tail goes
+// on until it is full.
+func (q *Queue) tendSpare() {
+	q.spares.Lock()
+	defer q.spares.Unlock()
+	if q.spare != nil {
+		q.reopen()
+		return
+	}
+	if why, err := q.noRoomFor(2 * q.opts.reservation()); err != nil || why != "" {
+		return
+	}
+	if err := q.makeSpare(); err != nil && !errors.Is(err, queue.ErrFull) {
+		q.raise("line", fmt.Sprintf("no segment can be made ahead: %v", err))
+		return
+	}
+	q.lower("line")
+}
+
+// reopen ends a refusal that a commit without room began, as soon as there is
+// some room: the next commit will tell whether it is enough. There is a spare,
+// so that nothing else stands in the way.
+func (q *Queue) reopen() {
+	if q.whyFull() == nil {
+		return
+	}
+	if why, err := q.noRoomFor(0); err == nil && why == "" {
+		q.setFull("")
+	}
+}
+
+// retire takes an empty segment that is not the tail out of the line. Its
+// book balances alone, so the account of the files that stay still does. Marks
+// that were not flushed yet need not be. Called by the writer only.
+func (q *Queue) retire(seg *segment) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg == q.tail || !seg.known || !seg.book.empty() || !slices.Contains(q.line, seg) {
+		return
+	}
+	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
+	q.removed = append(q.removed, seg)
+	seg.gone = true
+	q.forget(seg)
+	nudge(q.tend)
+}
+
+// forget drops what memory holds of a segment whose events are all settled.
+// The caller holds mu.
+func (q *Queue) forget(seg *segment) {
+	if seg.failed == nil {
+		q.nDirty -= len(seg.dirty)
+	}
+	seg.dirty = nil
+	for key := range q.open {
+		if key.seg == seg {
+			delete(q.open, key)
+		}
+	}
+}
+
+// sweep unlinks the files of segments that left the line, and closes files
+// that nobody used for a while.
+func (q *Queue) sweep() {
+	q.mu.Lock()
+	gone := q.removed
+	q.removed = nil
+	q.mu.Unlock()
+	for _, seg := range gone {
+		about := "removing " + filepath.Base(seg.path)
+		if err := q.unlink(seg); err != nil {
+			q.raise(about, fmt.Sprintf("%s is empty and could not be removed, which is tried again: %v", seg.path, err))
+			q.mu.Lock()
+			q.removed = append(q.removed, seg)
+			q.mu.Unlock()
+			continue
+		}
+		q.lower(about)
+	}
+	if len(gone) > 0 && q.whyFull() != nil {
+		q.tendSpare()
+	}
+	q.closeIdle()
+}
+
+func (q *Queue) unlink(seg *segment) error {
+	if err := seg.bury(); err != nil {
+		return err
+	}
+	// An earlier attempt may have got this far.
+	err := q.step("unlink.remove", func() error { return remove(seg.path) })
+	if err != nil {
+		return err
+	}
+	if err := remove(seg.failedPath()); err != nil {
+		return err
+	}
+	return q.step("unlink.syncdir", func() error { return q.syncDir() })
+}
+
+// errGone means that a segment was unlinked because nothing in it is left.
+var errGone = errors.New("segment is gone")
+
+// bury closes a segment for good.
+func (s *segment) bury() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	db := s.db
+	s.db = nil
+	if s.broken == nil {
+		s.broken = errGone
+	}
+	if db == nil {
+		return nil
+	}
+	return db.Close()
+}
+
+// closeIdle keeps the number of open files within maxOpen, closing those
+// entered longest ago.
+func (q *Queue) closeIdle() {
+	q.mu.Lock()
+	var idle []*segment
+	for _, s := range q.line {
+		if s != q.tail && s != q.cursor.seg {
+			idle = append(idle, s)
+		}
+	}
+	q.mu.Unlock()
+	idle = slices.DeleteFunc(idle, func(s *segment) bool { return s.lastUsed().IsZero() })
+	if len(idle) <= maxOpen {
+		return
+	}
+	slices.SortFunc(idle, func(a, b *segment) int { return a.lastUsed().Compare(b.lastUsed()) })
+	for _, s := range idle[:len(idle)-maxOpen] {
+		if err := s.close(); err != nil {
+			q.log.Warn("segment not closed", "segment", s.number, "error", err)
+		}
+	}
+}
+
+// lastUsed is when somebody last entered an open segment; zero when closed.
+func (s *segment) lastUsed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return time.Time{}
+	}
+	return s.used
+}
