@@ -4,7 +4,7 @@
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo ci bench microbench fuzz
+.PHONY: help build modules format vet test race lint demo ci bench microbench fuzz growth
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,3 +38,8 @@ fuzz: ## fuzz every parser, FUZZTIME each: make fuzz FUZZTIME=1m
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
 		done || exit 1; \
 	done
+
+GROWTH ?= 1000000,10000000
+
+growth: ## fill and drain queues of GROWTH events, print what they cost
+	TRACKD_GROWTH=$(GROWTH) go test -run '^TestGrowthIsFlat$$' -v -timeout 60m ./queue/boltqueue
