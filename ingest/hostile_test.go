@@ -94,7 +94,7 @@ func TestCrowdIsBoundedAndAPoliteClientIsServed(t *testing.T) {
 		}
 	})
 	polite := dialUnix(t, path)
-	for n := range 300 {
+	for n := range 100 {
 		polite.send(opened + "\n")
 		if r, ok := polite.next(); !ok || r.Accepted == nil || *r.Accepted != uint64(n+1) {
 			t.Fatalf("reply %v to event %d", r, n+1)
@@ -108,18 +108,34 @@ func TestCrowdIsBoundedAndAPoliteClientIsServed(t *testing.T) {
 	if n := runtime.NumGoroutine() - goroutines; n > 3*(idle+2)+10 {
 		t.Errorf("%d goroutines for %d clients, want at most three each", n, idle+2)
 	}
-	stop() // under flood
+	stop() // while it goes on
 	flood.Wait()
 	if n := runtime.NumGoroutine(); n > goroutines {
 		t.Errorf("%d goroutines after Run has returned, %d before the clients came", n, goroutines)
 	}
 }
 
+func TestClientThatWasBusyCostsNoMoreThanAnIdleOne(t *testing.T) {
+	const clients = 100
+	door, path := unixDoor(t)
+	stop := serve(t, open(t, &void{}), Doors{Lines: []net.Listener{door}})
+	before := memory()
+	for range clients {
+		c := dialUnix(t, path)
+		c.send(strings.Repeat(opened+"\n", 1000))
+		c.await("1000/0/0")
+	}
+	if each := (int64(memory()) - int64(before)) / clients; each > largeRead/2 {
+		t.Errorf("each holds %d bytes, want less than half of the buffer it had", each)
+	}
+	stop()
+}
+
 // Many clients have a line begun that does not fit the small buffer, and some
 // read nothing of the many replies they caused.
 func TestHalfOpenAndDeafClientsAreBounded(t *testing.T) {
-	const slow, deaf = 300, 30
-	const limit = slow*(largeRead+40<<10) + deaf*2<<20
+	const slow, deaf = 200, 10
+	const limit = slow*2*largeRead + deaf*4<<20
 	door, path := unixDoor(t)
 	stop := serve(t, open(t, &void{}), Doors{Lines: []net.Listener{door}})
 	before := memory()
@@ -154,7 +170,7 @@ func TestQueueMayNotSeeMemoryThatIsUsedAgain(t *testing.T) {
 	door, path := unixDoor(t)
 	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
 	c := dialUnix(t, path)
-	const n = 20_000
+	const n = 5_000
 	for i := range n {
 		c.send(`{"event":"Application Opened","userId":"u` + strings.Repeat(string(rune('a'+i%26)), 20) + `"}` + "\n")
 	}

@@ -273,6 +273,7 @@ func TestStopCutsOffRequestsThatTakeTooLong(t *testing.T) {
 		go func() { done <- s.Run(ctx, Doors{HTTP: []net.Listener{door}}) }()
 		c := door.dial(t)
 		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
+		synctest.Wait() // net/http hangs up on a request it has not begun
 		began := time.Now()
 		cancel()
 		if err := <-done; err != nil || time.Since(began) != 20*time.Second {

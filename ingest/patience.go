@@ -15,7 +15,7 @@ const (
 	// byte now and then, and maxLastBytes what is still read from it, which may
 	// never fall silent. No socket buffers as much by default.
 	maxLastWait  = 500 * time.Millisecond
-	maxLastBytes = 4 << 20
+	maxLastBytes = 1 << 20
 
 	// maxLastReply bounds how long a stopping server waits for a client to take
 	// its last reply. One that listens does so at once.
@@ -77,9 +77,9 @@ func (c *conn) armLast() (*time.Duration, error) {
 		<-c.woken // else that wake-up would undo the deadline below
 		c.stopping, c.lastLeft, c.lastBytes = true, maxLastWait, maxLastBytes
 	}
-	if c.lastLeft <= 0 || c.lastBytes <= 0 {
+	if c.lastBytes <= 0 {
 		return nil, errStopping
 	}
-	c.net.SetReadDeadline(time.Now().Add(min(quiet, c.lastLeft)))
+	c.net.SetReadDeadline(time.Now().Add(min(quiet, c.lastLeft))) // in the past once nothing is left
 	return &c.lastLeft, nil
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -133,6 +134,36 @@ func TestStopTellsIdleClientsAndIsQuick(t *testing.T) {
 	})
 }
 
+// lateWake is a connection whose wake-up at the stop comes late.
+type lateWake struct{ duplex }
+
+func (l lateWake) SetReadDeadline(at time.Time) error {
+	if at.Equal(longAgo()) {
+		time.Sleep(quiet / 4)
+	}
+	return l.duplex.SetReadDeadline(at)
+}
+
+func TestWakeUpDoesNotCutOffTheLastWords(t *testing.T) {
+	q := &shelf{}
+	synctest.Test(t, func(t *testing.T) {
+		theirs, ours := newDuplex()
+		c := newClient(t, ours)
+		ctx, cancel := context.WithCancel(t.Context())
+		s := open(t, q)
+		var served sync.WaitGroup
+		served.Go(func() { s.serveConn(ctx, lateWake{theirs}) })
+		served.Go(func() { c.rest() })
+		synctest.Wait()
+		cancel()
+		c.send(opened + "\n") // before the wake-up
+		time.Sleep(quiet / 2)
+		c.send(opened + "\n") // after it
+		served.Wait()
+	})
+	q.checkKept(t, 2, 0)
+}
+
 func TestStopRefusesTheLineThatWasBegun(t *testing.T) {
 	stopping(t, &shelf{}, func(c *client, stop func() time.Duration) {
 		c.send(opened + "\n" + opened[:9])
@@ -148,6 +179,10 @@ func TestStopRefusesTheLineThatWasBegun(t *testing.T) {
 
 func TestStopDoesNotWaitForClientsThatGoOn(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"a drip": quiet / 2, "a flood": 0} {
+		text := strings.Repeat(opened+"\n", 1000)
+		if pause > 0 {
+			text = opened + "\n"
+		}
 		t.Run(name, func(t *testing.T) {
 			stopping(t, &shelf{}, func(c *client, stop func() time.Duration) {
 				var rest sync.WaitGroup
@@ -156,7 +191,7 @@ func TestStopDoesNotWaitForClientsThatGoOn(t *testing.T) {
 				rest.Go(func() {
 					for {
 						time.Sleep(pause)
-						if _, err := c.Write([]byte(opened + "\n")); err != nil {
+						if _, err := io.WriteString(c, text); err != nil {
 							return
 						}
 					}

@@ -147,24 +147,25 @@ func appendCounts(dst []byte, c counts) []byte {
 	return append(dst, "}\n"...)
 }
 
-// writeTo writes replies to w until the final one. After an error it writes no
-// more and returns that error at the end: a client that does not listen is
-// still listened to.
-func (r *replies) writeTo(w io.Writer) (failed error) {
+// writeTo writes replies to w until the final one or an error. What is added
+// after an error gathers within its bounds and is never told.
+func (r *replies) writeTo(w io.Writer) error {
 	var buf []byte
 	for range r.kick {
 		out, final := r.take(buf[:0])
-		if len(out) > 0 && failed == nil {
-			_, failed = w.Write(out)
+		if len(out) > 0 {
+			if _, err := w.Write(out); err != nil {
+				return err
+			}
 		}
 		if final {
-			return failed
+			return nil
 		}
-		if buf = out; cap(buf) > smallRead { // a burst of notes; an idle client keeps no room for another
+		if buf = out; cap(buf) > smallRead { // after notes: an idle client keeps no room for more
 			buf = nil
 		}
 	}
-	return failed
+	return nil
 }
 
 // brokenNotice tells why the queue did not take the lines from first on.

@@ -235,7 +235,7 @@ func TestClientThatNeverReadsLosesNothingAndKeepsNothingWaiting(t *testing.T) {
 	door, path := unixDoor(t)
 	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
 	c := dialUnix(t, path)
-	const bad, good = 60_000, 1_000 // far more notes than the socket can hold
+	const bad, good = 15_000, 1_000 // far more notes than the socket can hold
 	c.send(strings.Repeat("{\n", bad))
 	c.send(strings.Repeat(opened+"\n", good))
 	c.Close() // unread replies make this a reset
@@ -273,7 +273,7 @@ func TestLinesGatherIntoBatchesOfBoundedSize(t *testing.T) {
 	door, path := unixDoor(t)
 	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
 	c := dialUnix(t, path)
-	const n = 50_000
+	const n = 20_000
 	c.send(strings.Repeat(opened+"\n", n))
 	c.hangUp()
 	c.rest()
