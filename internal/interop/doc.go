@@ -23,6 +23,7 @@
 // Reading order: daemon_test.go (trackd as a process), account_test.go (who has
 // which event), shapes_test.go (hand-written clients), node_test.go (the SDKs
 // as processes), sdk_test.go and restart_test.go (the scenarios),
-// answers_test.go (what an SDK does with an answer), accept_test.go (what is let
-// in) and key_test.go, outage_test.go (the table), snippets_test.go (docs/clients.md).
+// answers_test.go (what an SDK does with an answer), accept_test.go and
+// key_test.go (what is let in), outage_test.go (the table), snippets_test.go
+// (docs/clients.md).
 package interop
