@@ -82,7 +82,7 @@ var reserved = []struct {
 	{jsonschema, "only the stand-in judges by a schema", []string{"internal/sandbox"}},
 	{kong, "the command line is cmd's", []string{"cmd/trackd"}},
 	{systemd, "rooms do not know who started them", []string{"cmd/trackd", "internal/systemd"}},
-	{term, "rooms do not know who is watching", []string{"cmd/trackd"}},
+	{term, "rooms do not know who is watching", []string{"cmd/trackd", "internal/bench"}},
 	{module + "/config", "rooms take Options, so that tests and other programs need no file", []string{"cmd/trackd"}},
 	{module + "/queue/queuetest", "the model and the faults are for tests", []string{"internal/bench", "internal/interop"}},
 	{module + "/cmd/trackd", "the top of the house carries nothing", nil},
