@@ -125,8 +125,9 @@ type Queue struct {
 	closing sync.Once
 	closed  error // what Close returned; set by closing
 
-	spares sync.Mutex // guards spare and its making
-	spare  *segment   // born ahead, not in the line yet
+	spares  sync.Mutex // guards spare and its making
+	spare   *segment   // born ahead, not in the line yet
+	highest uint64     // number given last: none is given twice in one process
 
 	// mu guards everything below, and the fields of segments and open blocks
 	// that say so. It is never held over I/O.

@@ -74,6 +74,9 @@ func childMain(text string) int {
 	hand := &striker{script: s, tell: tell, goOn: os.NewFile(4, "go on"), passed: map[string]int{}}
 	knobs := boltqueue.Knobs{SegmentBytes: s.SegmentBytes, NoSync: s.NoSync, Fault: hand.fault}
 	d := newDriver(s.Dir, s.Name, s.Seed, knobs, tell)
+	if hookBolt != nil {
+		hookBolt(d.knobs.Fault)
+	}
 	if err := stories()[s.Story](d, hand); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

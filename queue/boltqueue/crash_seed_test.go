@@ -116,6 +116,7 @@ func (s *saga) live(t testing.TB, leaps bool) {
 	if err := s.driver.open(); err != nil {
 		t.Fatal(err)
 	}
+	defer s.driver.Abandon() // closed once more is fine, and a bubble must not be left with goroutines
 	if err := s.ledger.Check(context.Background(), s.driver.Queue); err != nil {
 		t.Fatalf("found: %v", err)
 	}

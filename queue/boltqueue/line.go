@@ -230,19 +230,20 @@ func (q *Queue) noRoomFor(size int64) (string, error) {
 	return "", nil
 }
 
-// nextNumber is beyond every number in use, files set aside included.
+// nextNumber is beyond every number in use, files set aside included, and
+// beyond those of files that are just being removed. The caller holds spares.
 func (q *Queue) nextNumber() uint64 {
 	numbers, err := segmentNumbers(q.opts.Dir)
 	if err != nil || len(numbers) == 0 {
 		numbers = []uint64{0}
 	}
-	next := numbers[len(numbers)-1] + 1
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, s := range slices.Concat(q.line, q.removed) {
-		next = max(next, s.number+1)
+	for _, s := range q.line {
+		q.highest = max(q.highest, s.number)
 	}
-	return next
+	q.highest = max(q.highest, numbers[len(numbers)-1]) + 1
+	return q.highest
 }
 
 // setFull notes why there is no room, or that there is, and logs the change.
