@@ -81,6 +81,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (s *Server) serveConn(stopping context.Context, nc net.Conn) {
 	c := newConn(s, nc)
 	c.reading, c.halt = context.WithCancelCause(stopping)
+	defer c.halt(nil) // after the next two are undone: it wakes nobody, it only frees
 	defer context.AfterFunc(c.reading, func() {
 		nc.SetReadDeadline(longAgo())
 		close(c.woken)

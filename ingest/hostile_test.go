@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -129,6 +130,23 @@ func TestClientThatWasBusyCostsNoMoreThanAnIdleOne(t *testing.T) {
 		t.Errorf("each holds %d bytes, want less than half of the buffer it had", each)
 	}
 	stop()
+}
+
+func TestClientThatHasGoneCostsNothing(t *testing.T) {
+	const clients = 2000
+	s := open(t, &void{})
+	come := func() {
+		s.serveConn(t.Context(), tape{Reader: bytes.NewReader([]byte(opened + "\n"))})
+	}
+	come() // what is made once
+	before := memory()
+	for range clients {
+		come()
+	}
+	if each := (int64(memory()) - int64(before)) / clients; each > 64 {
+		t.Errorf("each leaves %d bytes behind", each)
+	}
+	runtime.KeepAlive(s)
 }
 
 // Many clients have a line begun that does not fit the small buffer, and some

@@ -33,7 +33,7 @@ func (c *conn) readAll() {
 		}
 	}
 	c.server.opts.Log.Debug("socket client ends", "lines", c.in.taken)
-	c.useSmall() // to give the large buffer back
+	c.returnLarge()
 }
 
 // fill waits for more bytes. Its error is the reason why there will be none.
@@ -82,15 +82,16 @@ func (c *conn) fitBuffer() {
 	case c.large == nil && c.crowded:
 		c.large = c.server.buffers.Get().(*[]byte)
 		c.in.use(*c.large)
-	case !c.crowded && c.in.empty():
-		c.useSmall()
+	case c.large != nil && !c.crowded && c.in.empty():
+		c.in.use(c.small)
+		c.returnLarge()
 	}
 }
 
-// useSmall gives the large buffer back. Nothing may be buffered.
-func (c *conn) useSmall() {
+// returnLarge gives the large buffer back, if there is one. It is no longer
+// read into.
+func (c *conn) returnLarge() {
 	if c.large != nil {
-		c.in.use(c.small)
 		c.server.buffers.Put(c.large)
 		c.large = nil
 	}
