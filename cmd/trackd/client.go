@@ -66,21 +66,30 @@ func whoMay(path string) string {
 		if !ok {
 			break
 		}
-		need := uint32(1) // to walk through a directory
-		if !info.IsDir() {
-			need = 2 // to write to a socket
+		if syscall.Access(at, needed(info.Mode())) != nil {
+			return keptOut(at, info.Mode(), owner.Uid, owner.Gid)
 		}
-		if syscall.Access(at, need) == nil {
-			continue
-		}
-		name, group := userName(owner.Uid), groupName(owner.Gid)
-		if uint32(info.Mode().Perm())>>3&need != 0 {
-			return fmt.Sprintf("%s lets in user %s and group %s: join that group (usermod -aG %s YOU, then log in again) or use sudo -u %s",
-				at, name, group, group, name)
-		}
-		return fmt.Sprintf("%s lets in user %s alone (mode %04o): run this as that user, sudo -u %s", at, name, info.Mode().Perm(), name)
 	}
 	return "run this as the user the daemon runs as"
+}
+
+// needed is the permission one must have: to write to a socket, to walk through
+// a directory.
+func needed(mode fs.FileMode) uint32 {
+	if mode.IsDir() {
+		return 1
+	}
+	return 2
+}
+
+// keptOut says who is let in at a place that keeps this user out.
+func keptOut(at string, mode fs.FileMode, uid, gid uint32) string {
+	name, group := userName(uid), groupName(gid)
+	if uint32(mode.Perm())>>3&needed(mode) != 0 {
+		return fmt.Sprintf("%s lets in user %s and group %s: join that group (usermod -aG %s YOU, then log in again) or use sudo -u %s",
+			at, name, group, group, name)
+	}
+	return fmt.Sprintf("%s lets in user %s alone (mode %04o): run this as that user, sudo -u %s", at, name, mode.Perm(), name)
 }
 
 // onTheWay lists a path and its directories, the outermost first.

@@ -27,8 +27,8 @@ func (c deadReplayCmd) Run(w *world) error {
 		return err
 	}
 	defer client.Close()
-	a := amending{world: w, call: client.Replay, past: "replayed", narrow: c.narrow()}
-	if err := a.run(client, f, nil); err != nil || a.matched == 0 {
+	a := amending{world: w, count: client.Count, call: client.Replay, past: "replayed", narrow: c.narrow()}
+	if err := a.run(f, nil); err != nil || a.matched == 0 {
 		return err
 	}
 	fmt.Fprintf(w.stdout, "%s replayed\n", count(a.changed, "dead letter"))
@@ -58,8 +58,8 @@ func (c deadDiscardCmd) Run(w *world) error {
 		return err
 	}
 	defer client.Close()
-	a := amending{world: w, call: client.Discard, past: "discarded", narrow: c.narrow()}
-	if err := a.run(client, f, c.confirm); err != nil || a.matched == 0 {
+	a := amending{world: w, count: client.Count, call: client.Discard, past: "discarded", narrow: c.narrow()}
+	if err := a.run(f, c.confirm); err != nil || a.matched == 0 {
 		return err
 	}
 	_, err = fmt.Fprintf(w.stdout, "%s discarded\n", count(a.changed, "dead letter"))
@@ -91,6 +91,7 @@ func (c deadDiscardCmd) confirm(w *world, found admin.Counted) error {
 // amending is a replay or a discard in progress.
 type amending struct {
 	*world
+	count  func(context.Context, queue.Filter) (admin.Counted, error)
 	call   func(context.Context, queue.Filter) (admin.Amended, error)
 	past   string // what has been done to letters
 	narrow bool   // the filter leaves something out
@@ -100,8 +101,8 @@ type amending struct {
 
 // run goes through the letters that match, chunk by chunk. It can be
 // interrupted between two, and the same command goes on where it stopped.
-func (a *amending) run(client *admin.Client, f queue.Filter, confirm func(*world, admin.Counted) error) error {
-	found, err := client.Count(a.ctx, f)
+func (a *amending) run(f queue.Filter, confirm func(*world, admin.Counted) error) error {
+	found, err := a.count(a.ctx, f)
 	switch {
 	case err != nil:
 		return err
