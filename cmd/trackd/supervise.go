@@ -9,6 +9,7 @@ import (
 	"trackd/admin"
 	"trackd/internal/systemd"
 	"trackd/queue/boltqueue"
+	"trackd/sender"
 )
 
 // stopMargin is what ending takes on top of shutdown_timeout: settling, and the
@@ -52,8 +53,11 @@ func statusLine(s admin.Status) string {
 }
 
 func lineInWords(l admin.Line) string {
-	if l.Why == "" {
+	switch {
+	case l.Why == "":
 		return "line " + l.State
+	case l.State == string(sender.Open): // after trouble, and nobody has to do anything
+		return "line open, not yet at its full rate"
 	}
 	return fmt.Sprintf("line %s since %s: %s", l.State, l.Since.Format(time.DateTime), l.Why)
 }
