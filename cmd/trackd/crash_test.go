@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -21,6 +22,8 @@ type crash struct {
 	*crowd
 	box   *sandbox.Server
 	kills int
+
+	weighed uint64 // the most events that an audit found in the files
 }
 
 func newCrash(tb testing.TB) *crash {
@@ -79,6 +82,7 @@ func (c *crash) audit(tb testing.TB) (queue.Stats, []string) {
 	if !stats.Balances() {
 		tb.Errorf("after %d kills the files do not balance: %+v", c.kills, stats.Account)
 	}
+	c.weighed = max(c.weighed, stats.Taken)
 	missing := maps.Clone(c.yes)
 	for delivery, err := range q.Queued(tb.Context(), queue.Filter{}) {
 		if err != nil {
@@ -125,11 +129,18 @@ func TestWhatWasAcknowledgedArrivesThroughFiftyKills(t *testing.T) {
 	}
 
 	stats, missing := c.audit(t)
+	segments, err := filepath.Glob(c.path("queue/*.seg"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("the queue has no segments: %v", err)
+	}
 	got := c.box.Received()
-	t.Logf("%d kills, %d events sent, %d acknowledged, %d arrived, %d of those more than once, %v",
-		c.kills, c.sent, len(c.yes), got.Unique, got.Duplicates, time.Since(begin).Round(time.Millisecond))
+	t.Logf("%d kills, %d events sent, %d acknowledged, %d arrived, %d of those more than once, files of up to %d events balanced, newest file %s, %v",
+		c.kills, c.sent, len(c.yes), got.Unique, got.Duplicates, c.weighed, filepath.Base(slices.Max(segments)), time.Since(begin).Round(time.Millisecond))
 	if len(missing) > 0 {
 		t.Errorf("%d of %d acknowledged events never arrived: %.5q …", len(missing), len(c.yes), missing)
+	}
+	if c.weighed == 0 {
+		t.Error("the files were empty whenever their account was looked at")
 	}
 	if stats.Queued+stats.Dead+stats.Discarded+stats.Lost != 0 || len(stats.Damaged) > 0 {
 		t.Errorf("the files hold more than what was delivered: %+v, damaged %q", stats.Account, stats.Damaged)

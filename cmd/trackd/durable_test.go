@@ -149,13 +149,17 @@ func (d *traced) problems(calls []call) (problems []string, changes int) {
 func TestEveryYesWaitsForTheDisk(t *testing.T) {
 	d := newTraced(t, "")
 	d.sendOneByOne()
-	d.roll()
+	births := 2 // the tail and a spare
+	if !raceDetector {
+		d.roll()
+		births = 4 // another spare, and the end of the first
+	}
 	problems, changes := d.problems(d.stop())
 	for _, problem := range problems {
 		t.Error(problem)
 	}
-	if changes < 4 {
-		t.Errorf("%d segments were born or unlinked, want two spares and a tail born and a drained one unlinked", changes)
+	if changes < births {
+		t.Errorf("%d segments were born or unlinked, want at least %d", changes, births)
 	}
 	t.Logf("%d events, each synced between its arrival and its reply; %d segments born or unlinked, each with its directory synced", len(d.ids), changes)
 }
