@@ -77,6 +77,11 @@ const (
 	keyBook       = "book"
 )
 
+// bucketNames lists the buckets of a segment.
+func bucketNames() []string {
+	return []string{bucketSegment, bucketBlocks, bucketMarks, bucketRejects, bucketTexts}
+}
+
 // numberKey is the key of a numbered frame: big endian, so that bbolt lists
 // them in order.
 func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

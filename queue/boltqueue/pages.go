@@ -159,6 +159,9 @@ func (p *pageFile) walk(do visit) error {
 	if err != nil {
 		return err
 	}
+	if len(buckets) != len(bucketNames()) {
+		return fmt.Errorf("%w: %d buckets", errDamaged, len(buckets))
+	}
 	for _, b := range buckets {
 		if err := p.walkBucket(b, do); err != nil {
 			return err

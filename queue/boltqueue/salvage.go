@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -42,8 +43,8 @@ func (q *Queue) repair(seg *segment, why error) (inspection, error) {
 	if err != nil {
 		return inspection{}, fmt.Errorf("%w; and it cannot be replaced: %w", why, err)
 	}
-	text := fmt.Sprintf("%s was damaged (%v): %d queued events and %d dead letters were saved, %s; the damaged file is kept as %s",
-		filepath.Base(seg.path), why, b.live, b.dead, lost, filepath.Base(bad))
+	text := fmt.Sprintf("%s was damaged (%s): %d queued events and %d dead letters were saved, %s; the damaged file is kept as %s",
+		filepath.Base(seg.path), strings.TrimPrefix(why.Error(), errDamaged.Error()+": "), b.live, b.dead, lost, filepath.Base(bad))
 	_ = os.WriteFile(bad+".txt", []byte(text+"\n"), 0o600) // for a reader who comes after this process; the alarm says it too
 	q.raise(filepath.Base(seg.path), text)
 	return seg.inspect()

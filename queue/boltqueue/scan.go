@@ -154,7 +154,7 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 	for id := range free {
 		p.seen[id] = true
 	}
-	all := s.whole[bucketSegment] && s.whole[bucketBlocks] && s.whole[bucketMarks] && s.whole[bucketRejects] && s.whole[bucketTexts]
+	all := !slices.ContainsFunc(bucketNames(), func(name string) bool { return !s.whole[name] })
 	switch {
 	case contradicted && !all:
 		return s // which of the two is wrong nobody can tell

@@ -125,7 +125,7 @@ func (s *segment) create(path string) error {
 }
 
 func (s *segment) layOut(tx *bolt.Tx) error {
-	for _, name := range []string{bucketSegment, bucketBlocks, bucketMarks, bucketRejects, bucketTexts} {
+	for _, name := range bucketNames() {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (s *segment) open() error {
 var ErrNewer = errors.New("the queue was written by a newer trackd")
 
 func (s *segment) readHead(tx *bolt.Tx) error {
-	for _, name := range []string{bucketSegment, bucketBlocks, bucketMarks, bucketRejects, bucketTexts} {
+	for _, name := range bucketNames() {
 		if tx.Bucket([]byte(name)) == nil {
 			return fmt.Errorf("%w: no bucket %q", errDamaged, name)
 		}

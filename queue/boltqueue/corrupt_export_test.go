@@ -1,0 +1,95 @@
+package boltqueue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// UsedPages lists the branch pages of a sound segment file and the leaf pages
+// that hold blocks, and tells the page of its freelist.
+func UsedPages(path string) (branches, leaves []int64, freelist int64, err error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	file := bytes.NewReader(raw)
+	p, err := openPages(file, file.Size())
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	free, err := p.freePages()
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	for id := uint64(2); id < p.meta.end; {
+		head := raw[int64(id)*p.meta.pageSize:]
+		if slices.Contains(free, id) {
+			id++
+			continue
+		}
+		switch binary.LittleEndian.Uint16(head[8:]) {
+		case flagBranch:
+			branches = append(branches, int64(id))
+		case flagLeaf:
+			if bytes.Contains(head[:p.meta.pageSize], []byte{'t', 'k', 'd', '1', byte(kindBlock)}) {
+				leaves = append(leaves, int64(id))
+			}
+		}
+		id += 1 + uint64(binary.LittleEndian.Uint32(head[12:]))
+	}
+	return branches, leaves, int64(p.meta.freelist), nil
+}
+
+// UsedBytes is how much of a sound segment file bbolt uses.
+func UsedBytes(raw []byte) (int64, error) {
+	file := bytes.NewReader(raw)
+	p, err := openPages(file, file.Size())
+	if err != nil {
+		return 0, err
+	}
+	return int64(p.meta.end) * p.meta.pageSize, nil
+}
+
+// Examine does to the bytes of a segment file what a start does before bbolt
+// opens it: the walk, and the scan when the walk found damage.
+func Examine(raw []byte) error {
+	file := bytes.NewReader(raw)
+	_, err := inspectPages(file, file.Size())
+	if err == nil {
+		return nil
+	}
+	found, newer := scan(file, file.Size())
+	if newer != nil {
+		return newer
+	}
+	if b, _ := found.settle(); !b.balances() {
+		return fmt.Errorf("the book of what was saved does not balance: %+v", b)
+	}
+	return err
+}
+
+// Age makes the segment file at path one of a format that is newer by years.
+func Age(path string, years uint64) error {
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		segment := tx.Bucket([]byte(bucketSegment))
+		f, err := parseFrame(segment.Get([]byte(keyHead)), kindHead, 0, 0)
+		if err != nil {
+			return err
+		}
+		r := reader{buf: f.payload}
+		version, number := r.uvarint(), r.uvarint()
+		f.payload = binary.AppendUvarint(binary.AppendUvarint(nil, version+years), number)
+		return segment.Put([]byte(keyHead), f.encode())
+	})
+	return errors.Join(err, db.Close())
+}
