@@ -4,7 +4,7 @@
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo ci bench microbench fuzz growth
+.PHONY: help build modules format vet test race lint demo interop ci bench microbench fuzz growth
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,8 @@ test: ## run the tests
 race: ## run the tests under the race detector
 lint: ## run the linters of tools.mod
 demo: ## run the demo
-modules format vet test race lint demo:
+interop: ## run the official SDKs against trackd; needs node and npm
+modules format vet test race lint demo interop:
 	@.ci/run $@
 
 ci: ## run every step of CI
