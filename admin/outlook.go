@@ -25,29 +25,47 @@ type sample struct {
 }
 
 // What is older than trendWindow says nothing about now; samples closer than
-// trendSpacing say nothing new.
+// trendSpacing say nothing new; trendSpan smooths over what goes in and out in
+// bursts.
 const (
 	trendWindow  = 2 * time.Minute
+	trendSpan    = 10 * time.Second
 	trendSpacing = time.Second
 )
 
-// note takes a sample and returns by how many events a second the queue got
-// shorter since the oldest sample that counts; negative when it grew, nil when
-// there is no such sample.
-func (t *trend) note(now time.Time, queued uint64) *float64 {
+// note takes a sample.
+func (t *trend) note(now time.Time, queued uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.samples = slices.DeleteFunc(t.samples, func(s sample) bool { return now.Sub(s.at) > trendWindow })
-	var pace *float64
-	if len(t.samples) > 0 {
-		if first := t.samples[0]; now.Sub(first.at) >= trendSpacing {
-			pace = new((float64(first.queued) - float64(queued)) / now.Sub(first.at).Seconds())
-		}
-	}
 	if n := len(t.samples); n == 0 || now.Sub(t.samples[n-1].at) >= trendSpacing {
 		t.samples = append(t.samples, sample{now, queued})
 	}
-	return pace
+}
+
+// pace returns by how many events a second the queue gets shorter, negative
+// when it grows, nil when that is not known. What was before since, when the
+// line came into the state it is in, says nothing about it.
+func (t *trend) pace(now, since time.Time, queued uint64) *float64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var from *sample
+	for _, s := range slices.Backward(t.samples) {
+		age := now.Sub(s.at)
+		if age > trendWindow || s.at.Before(since) {
+			break
+		}
+		if age >= trendSpacing {
+			from = &s
+		}
+		if age >= trendSpan {
+			break
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	return new((float64(from.queued) - float64(queued)) / now.Sub(from.at).Seconds())
 }
 
 // Outlook is what will become of the events that wait, as far as that can be

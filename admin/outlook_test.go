@@ -54,32 +54,51 @@ func show[T any](v *T) any {
 	return *v
 }
 
-func TestThePaceIsThatOfTheLastTwoMinutes(t *testing.T) {
+func TestThePaceIsThatOfTheLastTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tr trend
-		note := func(queued uint64) *float64 { return tr.note(time.Now(), queued) }
-		if got := note(1000); got != nil {
-			t.Fatalf("first look: got %v, want nothing known", *got)
+		var since time.Time
+		for i, step := range []struct {
+			after  time.Duration
+			queued uint64
+			want   *float64
+		}{
+			{0, 1000, nil},                             // the first look
+			{time.Second / 2, 900, nil},                // too soon to say
+			{time.Second / 2, 800, new(200.0)},         // a second after the first
+			{9 * time.Second, 1000, new(0.0)},          // ten after it
+			{10 * time.Second, 1200, new(-20.0)},       // it has grown since the one before
+			{time.Second, 1200, new(-200.0 / 11)},      // that one still counts
+			{trendWindow + time.Second, 100, nil},      // after a long silence nothing is known
+			{60 * time.Second, 40, new(1.0)},           // and then it is again
+			{trendSpacing, 40, new(60.0 / 61)},         //
+			{trendWindow - trendSpacing, 40, new(0.0)}, // the last that counts
+			{trendWindow + time.Nanosecond, 0, nil},    // and the first that does not
+		} {
+			time.Sleep(step.after)
+			tr.note(time.Now(), step.queued)
+			if got := tr.pace(time.Now(), since, step.queued); !equal(got, step.want) {
+				t.Errorf("step %d: got %v, want %v", i, show(got), show(step.want))
+			}
 		}
-		time.Sleep(time.Second / 2)
-		if got := note(900); got != nil {
-			t.Fatalf("after half a second: got %v, want nothing known", *got)
+	})
+}
+
+// After an outage, how the queue grew in it says nothing about how it drains.
+func TestThePaceForgetsWhatWasBeforeTheLineChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tr trend
+		tr.note(time.Now(), 0)
+		time.Sleep(30 * time.Second)
+		opened := time.Now()
+		time.Sleep(time.Second)
+		tr.note(time.Now(), 3000)
+		if got := tr.pace(time.Now(), opened, 3000); got != nil {
+			t.Errorf("at once: got %v, want nothing known", *got)
 		}
-		time.Sleep(time.Second / 2)
-		if got := note(800); got == nil || *got != 200 {
-			t.Fatalf("after a second: got %v, want 200", show(got))
-		}
-		time.Sleep(9 * time.Second)
-		if got := note(1000); got == nil || *got != 0 {
-			t.Fatalf("as many as ten seconds ago: got %v, want 0", show(got))
-		}
-		time.Sleep(10 * time.Second)
-		if got := note(1200); got == nil || *got != -10 {
-			t.Fatalf("grown: got %v, want -10", show(got))
-		}
-		time.Sleep(time.Hour)
-		if got := note(100); got != nil {
-			t.Fatalf("after an hour of silence: got %v, want nothing known", *got)
+		time.Sleep(2 * time.Second)
+		if got := tr.pace(time.Now(), opened, 2500); !equal(got, new(250.0)) {
+			t.Errorf("then: got %v, want 250", show(got))
 		}
 	})
 }

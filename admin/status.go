@@ -79,14 +79,15 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	a, oldest := st.Account, age(st.Oldest)
+	a, oldest, line, now := st.Account, age(st.Oldest), s.opts.Line(), time.Now()
+	s.trend.note(now, a.Queued)
 	return Status{
-		Version: s.opts.Version, Started: s.started, Closed: s.opts.Steering.ClosedSince(), Line: s.opts.Line(),
+		Version: s.opts.Version, Started: s.started, Closed: s.opts.Steering.ClosedSince(), Line: line,
 		Account: Account{Taken: a.Taken, Queued: a.Queued, Delivered: a.Delivered, Dead: a.Dead,
 			Discarded: a.Discarded, Lost: a.Lost, Balances: a.Balances(), Exact: st.Exact},
 		Queue: Backlog{Leased: st.Leased, Parked: st.Parked, Held: st.Held,
 			OldestAgeSeconds: oldest.Seconds(), Full: st.Full},
-		Outlook: foresee(a.Queued, oldest, s.trend.note(time.Now(), a.Queued)),
+		Outlook: foresee(a.Queued, oldest, s.trend.pace(now, line.Since, a.Queued)),
 		Dead:    Dead{ByReason: everyReason(st.DeadByReason), Bytes: st.RejectBytes},
 		Disk:    Disk{Bytes: st.Bytes, MaxBytes: st.MaxBytes, FreeBytes: st.FreeBytes, Damaged: orEmpty(st.Damaged)},
 		Alarms:  orEmpty(st.Alarms),
