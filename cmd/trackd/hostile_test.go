@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -124,7 +125,7 @@ func finish(t *testing.T, conn *net.UnixConn) (problems []problem, last sent) {
 			sent
 		}
 		switch err := replies.Decode(&reply); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return problems, last
 		case err != nil:
 			t.Fatal(err)
