@@ -93,3 +93,37 @@ func Age(path string, years uint64) error {
 	})
 	return errors.Join(err, db.Close())
 }
+
+// ErrDamaged is what every failed check wraps.
+var ErrDamaged = errDamaged
+
+// ReadAll has bbolt read every item of a segment file.
+func ReadAll(dir string, raw []byte) error {
+	path := segmentPath(dir, 1)
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		return err
+	}
+	db, err := bolt.Open(path, 0o600, (&segment{}).options())
+	if err != nil {
+		return err
+	}
+	err = db.View(func(tx *bolt.Tx) error {
+		for _, name := range bucketNames() {
+			bucket := tx.Bucket([]byte(name))
+			if bucket == nil {
+				return fmt.Errorf("no bucket %q", name)
+			}
+			err := bucket.ForEach(func(key, value []byte) error {
+				if got := bucket.Get(key); !bytes.Equal(got, value) {
+					return fmt.Errorf("bucket %q: key %x lists one thing and gets another", name, key)
+				}
+				return checkFrame(name, key, value)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return errors.Join(err, db.Close())
+}
