@@ -20,6 +20,11 @@ func newDemo(t *testing.T, out *bytes.Buffer) *demo {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	w := &world{ctx: t.Context(), environ: os.Environ(), stdout: out, stderr: out}
 	d := &demo{world: w, dir: dir, sock: filepath.Join(dir, "events.sock")}
 	stop, err := d.setUp()
@@ -28,9 +33,6 @@ func newDemo(t *testing.T, out *bytes.Buffer) *demo {
 	}
 	t.Cleanup(func() {
 		if err := stop(); err != nil {
-			t.Error(err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
