@@ -101,6 +101,55 @@ func TestEveryMetricIsWellFormed(t *testing.T) {
 	}
 }
 
+var (
+	metricName  = regexp.MustCompile(`trackd_[a-z_]+`)
+	commandLine = regexp.MustCompile(`(?m)^\s*(?:\$ )?(trackd [^#|>\n]*)`)
+)
+
+// What the recipes tell people to type and to watch must be there.
+func TestTheRecipesNameWhatThereIs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := wired(t).registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known []string
+	for _, f := range families {
+		known = append(known, f.GetName())
+	}
+	for _, name := range metricName.FindAllString(string(text), -1) {
+		if !slices.Contains(known, name) {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+	lines := 0
+	for i, block := range strings.Split(string(text), "```") {
+		if i%2 == 0 {
+			continue // between the blocks
+		}
+		for _, m := range commandLine.FindAllStringSubmatch(block, -1) {
+			if strings.HasPrefix(m[1], "trackd   ") { // the first line of a status
+				continue
+			}
+			p, err := kong.New(&grammar{}, kong.Exit(func(int) {}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := strings.Fields(regexp.MustCompile(`"[^"]*"`).ReplaceAllString(m[1], "text"))
+			if _, err := p.Parse(args[1:]); err != nil {
+				t.Errorf("%s: %v", m[1], err)
+			}
+			lines++
+		}
+	}
+	if lines < 20 {
+		t.Errorf("only %d command lines found", lines)
+	}
+}
+
 func readReference(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile(referencePath)
