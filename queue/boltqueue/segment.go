@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -43,6 +44,7 @@ type segment struct {
 	// a panic in there may leave bbolt's own locks held.
 	mu       sync.Mutex
 	db       *bolt.DB  // nil while closed
+	file     *os.File  // that db reads and writes, and closes
 	identity uint64    // known once opened
 	used     time.Time // when somebody last entered
 	broken   error     // bbolt panicked here: never entered again in this process
@@ -50,7 +52,7 @@ type segment struct {
 	// Owned by the writer goroutine.
 	stored book              // what the file says
 	stamp  uint64            // of the last commit: the newest in the file
-	size   int64             // of the file, as far as bbolt has used it
+	size   int64             // of the file, as far as bbolt has used it; changed under mu
 	free   int64             // of size, in free pages
 	texts  map[string]uint64 // details already stored, as far as worth remembering
 
@@ -184,8 +186,33 @@ func (s *segment) enter(fn func(*bolt.DB) error) (err error) {
 	if err := s.open(); err != nil {
 		return err
 	}
+	if err := s.longEnough(s.file); err != nil {
+		return err // nothing in the map may be touched
+	}
 	s.used = time.Now()
 	return fn(s.db)
+}
+
+// longEnough checks that nobody cut the file short. The caller holds mu.
+func (s *segment) longEnough(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && info.Size() < s.size {
+		err = fmt.Errorf("segment %d: %w: it was cut from %d bytes to %d", s.number, errDamaged, s.size, info.Size())
+	}
+	return err
+}
+
+// named checks that the file still has a name: what is written to one that
+// was removed is lost.
+func (s *segment) named() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.file.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Nlink == 0 {
+		return fmt.Errorf("segment %d: %w: somebody removed its file", s.number, errDamaged)
+	}
+	return nil
 }
 
 // open opens the file if it is closed. The caller holds mu.
@@ -195,7 +222,12 @@ func (s *segment) open() error {
 	}
 	opts := s.options()
 	opts.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
-		return os.OpenFile(name, flag&^os.O_CREATE, mode) // a segment that is gone stays gone
+		f, err := os.OpenFile(name, flag&^os.O_CREATE, mode) // a segment that is gone stays gone
+		if err != nil {
+			return nil, err
+		}
+		s.file = f // bbolt closes it, also when it cannot open what is in it
+		return f, s.longEnough(f)
 	}
 	db, err := openBolt(s.path, opts)
 	if err != nil {
@@ -241,6 +273,9 @@ func (s *segment) view(fn func(*bolt.Tx) error) error {
 // keeps the size in step.
 func (s *segment) update(fn func(*bolt.Tx) error) error {
 	return s.enter(func(db *bolt.DB) error {
+		if err := s.named(); err != nil {
+			return err
+		}
 		tx, err := db.Begin(true)
 		if err != nil {
 			return err

@@ -1,0 +1,179 @@
+package boltqueue
+
+import (
+	"encoding/hex"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// What these tests hold is on people's disks. A change that fails one needs a
+// new formatVersion and a way to read the old one.
+
+const goldenIdentity = 0x1122334455667788
+
+func goldenTime() time.Time { return time.UnixMilli(1_790_000_000_123) }
+
+// golden checks that got is written as want says: hexadecimal, with blanks
+// where it reads better.
+func golden(t *testing.T, got []byte, want string) {
+	t.Helper()
+	if text := hex.EncodeToString(got); text != strings.Join(strings.Fields(want), "") {
+		t.Errorf("got  %s\nwant %s", text, strings.Join(strings.Fields(want), ""))
+	}
+}
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	raw, err := hex.DecodeString(strings.Join(strings.Fields(text), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestNamesAndNumbersOfTheFormatStay(t *testing.T) {
+	if formatVersion != 1 || magic != "tkd1" || headerSize != 44 || rejectFlag != 1<<63 || blockEvents != 1<<16 {
+		t.Error("a constant of the format changed")
+	}
+	if got := strings.Join(bucketNames(), " ") + " " + keyHead + " " + keyBook; got != "segment blocks marks rejects texts head book" {
+		t.Errorf("got the names %s", got)
+	}
+	kinds := []kind{kindHead, kindBook, kindBlock, kindMarks, kindReject, kindText}
+	for i, k := range kinds {
+		if int(k) != i+1 {
+			t.Errorf("kind %d is now %d", i+1, k)
+		}
+	}
+	var reasons []string
+	for _, r := range queue.Reasons() { // their order is stored
+		reasons = append(reasons, string(r))
+	}
+	if got := strings.Join(reasons, " "); got != "malformed invalid not_lifecycle oversize rejected too_large poison expired" {
+		t.Errorf("got the reasons %s", got)
+	}
+	if live != 0 || delivered != 1 || dead != 2 || discarded != 3 {
+		t.Error("the states changed")
+	}
+	golden(t, numberKey(0x0102), "0000000000000102")
+	if got := segmentPath("dir", 7); got != "dir/00000007.seg" {
+		t.Errorf("got the name %s", got)
+	}
+}
+
+func TestAFrameIsWrittenAsEver(t *testing.T) {
+	f := frame{kind: kindText, identity: goldenIdentity, number: 3, stamp: 9, payload: []byte("no such user")}
+	stored := f.encode()
+	golden(t, stored, `
+		746b643106000000887766554433221103000000000000000900000000000000000000000c000000
+		da04ae666e6f20737563682075736572`)
+	got, err := parseFrame(stored, kindText, goldenIdentity, 3)
+	if err != nil || !reflect.DeepEqual(got, f) {
+		t.Errorf("got %+v, %v, want %+v", got, err, f)
+	}
+}
+
+func TestABookIsWrittenAsEver(t *testing.T) {
+	b := book{taken: 21, live: 1, delivered: 2, dead: 5, discarded: 6, lost: 7, nextBlock: 8, nextReject: 9, nextText: 10,
+		rejects: 3, rejectBytes: 4, deadBy: [reasonSlots]uint64{0, 1, 2, 0, 0, 2}}
+	golden(t, b.encode(), `
+		15000000000000000100000000000000020000000000000005000000000000000600000000000000
+		0700000000000000080000000000000009000000000000000a000000000000000300000000000000
+		04000000000000000000000000000000010000000000000002000000000000000000000000000000
+		00000000000000000200000000000000000000000000000000000000000000000000000000000000`)
+	if got, err := decodeBook(b.encode()); err != nil || got != b {
+		t.Errorf("got %+v, %v, want %+v", got, err, b)
+	}
+}
+
+func TestMarksAreWrittenAsEver(t *testing.T) {
+	st := []state{live, delivered, dead, discarded, dead}
+	letters := []letter{
+		{index: 2, reason: reasonCode(queue.Rejected), status: 400, attempts: 1, died: goldenTime(), text: 3},
+		{index: 4, reason: reasonCode(queue.Poison), status: 503, attempts: 20, died: goldenTime()},
+	}
+	stored := encodeMarks(st, letters)
+	golden(t, stored, `
+		05e4020205900301fbd8c1a28c34030407f70314fbd8c1a28c3400`)
+	gotStates, gotLetters, err := decodeMarks(stored, len(st))
+	if err != nil || !reflect.DeepEqual(gotStates, st) || !reflect.DeepEqual(gotLetters, letters) {
+		t.Errorf("got %v %+v, %v, want %v %+v", gotStates, gotLetters, err, st, letters)
+	}
+}
+
+func goldenEvents() []event.Event {
+	return []event.Event{
+		{ID: "m1", Name: "Application Opened", Body: []byte(`{"messageId":"m1"}`)},
+		{ID: "m2", Name: "Application Crashed", Body: []byte(`{}`)},
+	}
+}
+
+func TestABlockIsWrittenAsEver(t *testing.T) {
+	b := newBlock(goldenTime(), 0)
+	for _, ev := range goldenEvents() {
+		b.add(ev)
+	}
+	stored := b.value(goldenIdentity, 5)
+	golden(t, stored, `
+		746b643103000000887766554433221105000000000000007b6c50c4a00100000200000045000000
+		bc54f7a500026d31124170706c69636174696f6e204f70656e6564127b226d657373616765496422
+		3a226d31227d00026d32134170706c69636174696f6e2043726173686564027b7d`)
+	readsAs(t, stored, 5, goldenEvents())
+}
+
+// How a block is compressed may change with the library; that what is there
+// can be read may not.
+func TestACompressedBlockIsReadAsEver(t *testing.T) {
+	ev := event.Event{ID: "m1", Name: "Application Opened", Body: []byte(strings.Repeat("a", 200))}
+	readsAs(t, unhex(t, `
+		746b643103010000887766554433221106000000000000007b6c50c4a00100000200000027000000
+		47a0f615c2036400026d31124170706c69636174696f6e204f70656e6564c8016111011500b711e1
+		1500d1`), 6, []event.Event{ev, ev})
+}
+
+func readsAs(t *testing.T, stored []byte, number uint64, want []event.Event) {
+	t.Helper()
+	f, err := parseFrame(stored, kindBlock, goldenIdentity, number)
+	if err != nil || int(f.count) != len(want) || !timeOf(f.stamp).Equal(goldenTime()) {
+		t.Fatalf("got %+v, %v, want %d events taken at %v", f, err, len(want), goldenTime())
+	}
+	raw, err := f.unpack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decodeBlock(raw, int(f.count)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+func TestARejectIsWrittenAsEver(t *testing.T) {
+	r := queue.Reject{Body: []byte(`{"event":`), Reason: queue.Malformed, Detail: "cut off"}
+	stored := encodeReject(r, goldenIdentity, 7, goldenTime())
+	golden(t, stored, `
+		746b643105000000887766554433221107000000000000007b6c50c4a00100000000000012000000
+		d56a69a10107637574206f66667b226576656e74223a`)
+	f, err := parseFrame(stored, kindReject, goldenIdentity, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reason, detail, body, err := decodeReject(f)
+	if got := (queue.Reject{Body: body, Reason: reason, Detail: detail}); err != nil || !reflect.DeepEqual(got, r) {
+		t.Errorf("got %+v, %v, want %+v", got, err, r)
+	}
+}
+
+// A frame with any one bit changed is not taken for one.
+func TestEveryBitOfAFrameIsChecked(t *testing.T) {
+	stored := frame{kind: kindText, identity: goldenIdentity, number: 3, stamp: 9, payload: []byte("text")}.encode()
+	for i := range 8 * len(stored) {
+		stored[i/8] ^= 1 << (i % 8)
+		if got, err := parseFrame(stored, kindText, goldenIdentity, 3); err == nil {
+			t.Errorf("bit %d of byte %d: got %+v, want an error", i%8, i/8, got)
+		}
+		stored[i/8] ^= 1 << (i % 8)
+	}
+}
