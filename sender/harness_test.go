@@ -28,6 +28,12 @@ func start(t testing.TB, q sender.Queue, s *site, change func(*sender.Options)) 
 	if change != nil {
 		change(&o)
 	}
+	return begin(t, o)
+}
+
+// begin runs a sender as o says.
+func begin(t testing.TB, o sender.Options) *running {
+	t.Helper()
 	snd, err := sender.New(o)
 	if err != nil {
 		t.Fatal(err)

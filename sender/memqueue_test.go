@@ -15,6 +15,7 @@ import (
 // memQueue is the smallest queue that keeps the contract of Lease and Settle.
 type memQueue struct {
 	mu     sync.Mutex
+	back   []queue.Delivery // returned: before ready
 	ready  []queue.Delivery
 	parked []parked
 	leased map[queue.Address]queue.Delivery
@@ -88,8 +89,10 @@ func (q *memQueue) due(max int) (ds []queue.Delivery, wait time.Duration, change
 		if len(q.parked) > 0 && !q.parked[0].due.After(now) {
 			ds, q.parked = append(ds, q.parked[0].Delivery), q.parked[1:]
 		}
-		if len(q.ready) > 0 && len(ds) < max {
-			ds, q.ready = append(ds, q.ready[0]), q.ready[1:]
+		if len(ds) < max {
+			if d, ok := q.next(); ok {
+				ds = append(ds, d)
+			}
 		}
 		if len(ds) == before {
 			break
@@ -132,11 +135,22 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 			q.dead[d.Event.ID] = o
 		}
 	}
-	if len(back) > 0 {
-		q.ready = append(back, q.ready...)
-	}
+	q.back = append(back, q.back...)
 	q.stir()
 	return nil
+}
+
+// next takes the first event that nobody tried yet.
+func (q *memQueue) next() (d queue.Delivery, ok bool) {
+	from := &q.ready
+	if len(q.back) > 0 {
+		from = &q.back
+	}
+	if len(*from) == 0 {
+		return d, false
+	}
+	d, *from = (*from)[0], (*from)[1:]
+	return d, true
 }
 
 // park keeps q.parked in the order of due times.
@@ -156,7 +170,7 @@ func (q *memQueue) close() {
 func (q *memQueue) account() (delivered, queued, leased, dead int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.delivered), len(q.ready) + len(q.parked), len(q.leased), len(q.dead)
+	return len(q.delivered), len(q.back) + len(q.ready) + len(q.parked), len(q.leased), len(q.dead)
 }
 
 func (q *memQueue) letter(id string) (queue.Outcome, bool) {

@@ -11,6 +11,8 @@ import (
 	"trackd/sender"
 )
 
+// TestOutagesOfAnyLengthLoseNothingAndEndSoon prints the table of
+// docs/operations.md: go test -v -run TestOutagesOfAnyLength ./sender
 func TestOutagesOfAnyLengthLoseNothingAndEndSoon(t *testing.T) {
 	kinds := []struct {
 		name  string
@@ -21,19 +23,26 @@ func TestOutagesOfAnyLengthLoseNothingAndEndSoon(t *testing.T) {
 		{"503", says(503, `{}`), 0},
 		{"hanging", hangs, 10 * time.Second},
 	}
-	lengths := []time.Duration{time.Second, 10 * time.Minute, 72 * time.Hour}
+	long := 72 * time.Hour
+	if raceDetector {
+		long = 4 * time.Hour // past every wait there is
+	}
+	table := "| outage | lasts | requests | in the busiest hour | first delivery | full pace after that |\n|---|---|---|---|---|---|\n"
 	for _, kind := range kinds {
-		for _, length := range lengths {
+		for _, length := range []time.Duration{time.Second, 10 * time.Minute, long} {
 			t.Run(fmt.Sprintf("%s for %v", kind.name, length), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { outage(t, kind.reply, length, kind.slack) })
+				synctest.Test(t, func(t *testing.T) {
+					table += fmt.Sprintf("| %s | %v | %s |\n", kind.name, length, outage(t, kind.reply, length, kind.slack))
+				})
 			})
 		}
 	}
+	t.Logf("\n%s", table)
 }
 
-// outage has 200 events in the queue when the site fails and one more every five
-// minutes meanwhile.
-func outage(t *testing.T, trouble reply, length, slack time.Duration) {
+// outage has 200 events in the queue when the site fails, one more every five
+// minutes meanwhile, and 600 when it recovers. It returns the table's columns.
+func outage(t *testing.T, trouble reply, length, slack time.Duration) string {
 	const retryMax = 5 * time.Minute
 	q, s := newMemQueue(), newSite(t)
 	snd := start(t, q, s, nil)
@@ -52,19 +61,24 @@ func outage(t *testing.T, trouble reply, length, slack time.Duration) {
 	time.Sleep(length - time.Since(down))
 	up := time.Now()
 	s.set(passes)
+	add(600)
 	time.Sleep(3 * retryMax)
 
-	first := s.firstPass(t, up).Sub(up)
-	if first > min(retryMax, 3*length+3*time.Second)+slack {
-		t.Errorf("first delivery %v after the recovery", first)
+	first := s.firstPass(t, up)
+	if wait := first.Sub(up); wait > min(retryMax, 3*length+3*time.Second)+slack {
+		t.Errorf("first delivery %v after the recovery", wait)
 	}
 	worst := busiestHour(s, down, up)
 	if worst > 100 {
 		t.Errorf("%d requests within one hour of outage", worst)
 	}
+	ramp := s.fullPace(t, first).Sub(first)
+	if ramp > 10*time.Second {
+		t.Errorf("at full pace %v after the first delivery", ramp)
+	}
 	snd.end(t)
 	wantAccount(t, q, taken, 0)
-	t.Logf("busiest hour %d requests, first delivery after %v", worst, first.Round(time.Millisecond))
+	return fmt.Sprintf("%d | %d | %.1f s | %.1f s", s.within(down, up), worst, first.Sub(up).Seconds(), ramp.Seconds())
 }
 
 func busiestHour(s *site, down, up time.Time) (worst int) {
@@ -76,6 +90,26 @@ func busiestHour(s *site, down, up time.Time) (worst int) {
 		worst = max(worst, s.within(from, to))
 	}
 	return worst
+}
+
+// fullPace returns when, at or after from, the first second began that saw nine
+// tenths of the default rate.
+func (s *site) fullPace(t testing.TB, from time.Time) time.Time {
+	t.Helper()
+	var recent []time.Time
+	for _, h := range s.seen() {
+		if h.at.Before(from) {
+			continue
+		}
+		if recent = append(recent, h.at); len(recent) < 225 {
+			continue
+		}
+		if begun := recent[len(recent)-225]; h.at.Sub(begun) < time.Second {
+			return begun
+		}
+	}
+	t.Fatal("never at full pace again")
+	return time.Time{}
 }
 
 func TestAfterAnOutageThePaceRampsUpWithinSeconds(t *testing.T) {
