@@ -134,9 +134,28 @@ func judgeMedium(dir string) (warning string, err error) {
 	return "", nil
 }
 
+// makeDir makes dir and the directories above it that are missing, durably: a
+// file is only as durable as the names that lead to it.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) { // it may be closed to us, and then is older than us
+		return err
+	}
+	return nil
+}
+
 // prepareDir makes dir if needed and closes it to others.
 func prepareDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("make the queue's directory: %w", err)
 	}
 	info, err := os.Stat(dir)
