@@ -91,9 +91,19 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 	if err != nil {
 		return
 	}
-	if b, err := decodeBook(fr.payload); err == nil {
+	if b, err := decodeBook(fr.payload); err == nil && !f.outgrew(b) {
 		f.book = &b
 	}
+}
+
+// outgrew reports whether something was found that was stored after b.
+func (f *found) outgrew(b book) bool {
+	for p := range f.frames {
+		if p.kind == kindBlock && p.number >= b.nextBlock || p.kind == kindReject && p.number >= b.nextReject {
+			return true
+		}
+	}
+	return false
 }
 
 // value reads the frame of a place again.
@@ -134,12 +144,12 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 		s.current = someMeta(file, size)
 		return s
 	}
-	s.current = p.complete() == nil
 	ids, err := p.freePages()
 	buckets, _ := p.buckets() // those before the damage, if any
 	for _, b := range buckets {
 		s.whole[b.name] = p.walkBucket(b, checkFrame) == nil
 	}
+	s.current = p.complete() == nil && s.whole[bucketSegment]
 	if err != nil {
 		return s
 	}
