@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"trackd/event"
+	"trackd/internal/listen"
 	"trackd/internal/sandbox"
 )
 
@@ -70,14 +71,17 @@ func (d *demo) setUp() (stop func() error, err error) {
 	if d.box, err = sandbox.New(sandbox.Options{Key: demoKey}); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3)
+	upstream, err := listen.TCP("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	upstream := ports[0]
-	d.http, d.ops = ports[1], ports[2]
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, errors.Join(err, upstream.Close())
+	}
+	d.http, d.ops = ports[0], ports[1]
 	d.env = append(withoutSettings(d.environ),
-		"TRACKD_UPSTREAM_URL=http://"+upstream+"/v1",
+		"TRACKD_UPSTREAM_URL=http://"+upstream.Addr().String()+"/v1",
 		"TRACKD_UPSTREAM_API_KEY="+demoKey,
 		"TRACKD_QUEUE_DIR="+d.queueDir(),
 		"TRACKD_INGEST_SOCKET="+d.sock,
@@ -86,7 +90,7 @@ func (d *demo) setUp() (stop func() error, err error) {
 		"TRACKD_ADMIN_HTTP="+d.ops,
 		"TRACKD_SENDER_RETRY_MAX=1s",
 	)
-	return serveSandbox(d.ctx, d.box, upstream, slog.New(slog.DiscardHandler))
+	return serveSandbox(d.ctx, d.box, upstream, slog.New(slog.DiscardHandler)), nil
 }
 
 func (d *demo) queueDir() string { return filepath.Join(d.dir, "queue") }

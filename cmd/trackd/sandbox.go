@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -44,11 +45,12 @@ func (c sandboxCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	stop, err := serveSandbox(w.ctx, box, c.Listen, log)
+	ln, err := listen.TCP(c.Listen)
 	if err != nil {
 		return &fault{code: exitFailure, err: err}
 	}
-	fmt.Fprintf(w.stdout, "sandbox: listening, point trackd at TRACKD_UPSTREAM_URL=http://%s/v1\n", c.Listen)
+	stop := serveSandbox(w.ctx, box, ln, log)
+	fmt.Fprintf(w.stdout, "sandbox: listening, point trackd at TRACKD_UPSTREAM_URL=http://%s/v1\n", ln.Addr())
 	if err := box.Play(w.ctx, script); err != nil && !errors.Is(err, context.Canceled) {
 		return errors.Join(err, stop())
 	}
@@ -74,12 +76,8 @@ func (c sandboxCmd) script() (sandbox.Script, error) {
 	return script, nil
 }
 
-// serveSandbox serves box at address until stop is called.
-func serveSandbox(ctx context.Context, box *sandbox.Server, address string, log *slog.Logger) (stop func() error, err error) {
-	ln, err := listen.TCP(address)
-	if err != nil {
-		return nil, err
-	}
+// serveSandbox serves box on ln until stop is called.
+func serveSandbox(ctx context.Context, box *sandbox.Server, ln net.Listener, log *slog.Logger) (stop func() error) {
 	srv := &http.Server{Handler: box, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	group, _ := errgroup.WithContext(ctx)
@@ -89,5 +87,5 @@ func serveSandbox(ctx context.Context, box *sandbox.Server, address string, log 
 		}
 		return nil
 	})
-	return func() error { return errors.Join(srv.Close(), group.Wait()) }, nil
+	return func() error { return errors.Join(srv.Close(), group.Wait()) }
 }
