@@ -165,7 +165,7 @@ func settledDisk(t *testing.T, q *boltqueue.Queue) int64 {
 	return last
 }
 
-func mustStats(t *testing.T, q *boltqueue.Queue) queue.Stats {
+func mustStats(t testing.TB, q *boltqueue.Queue) queue.Stats {
 	t.Helper()
 	s, err := q.Stats(t.Context())
 	if err != nil {
