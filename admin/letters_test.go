@@ -127,8 +127,9 @@ func (r *rig) all(call func(queue.Filter) (admin.Amended, error), f queue.Filter
 
 func TestReplayGoesChunkByChunkAndLeavesNothing(t *testing.T) {
 	r := newRig(t, 0).serve()
-	r.bury("dead", 1234, queue.Poison, 500)
-	r.bury("other", 3, queue.Rejected, 400)
+	r.bury("dead", 600, queue.Poison, 500)
+	r.bury("other", 3, queue.Rejected, 400) // in the midst of the second chunk
+	r.bury("more", 634, queue.Poison, 500)
 	replay := func(f queue.Filter) (admin.Amended, error) { return r.client.Replay(t.Context(), f) }
 	matched, changed, calls := r.all(replay, queue.Filter{Reasons: []queue.Reason{queue.Poison}})
 	if matched != 1234 || changed != 1234 || calls != 3 {
@@ -136,6 +137,9 @@ func TestReplayGoesChunkByChunkAndLeavesNothing(t *testing.T) {
 	}
 	if a := r.account(); a.Queued != 1234 || a.Dead != 3 || !a.Balances() {
 		t.Errorf("account: got %+v", a)
+	}
+	if left := ids(r.letters(queue.Filter{})); !slices.Equal(left, []string{"other-0", "other-1", "other-2"}) {
+		t.Errorf("left are %v", left)
 	}
 }
 
@@ -259,6 +263,8 @@ func TestWhatWasExportedIsUnwrapped(t *testing.T) {
 			`{"event":"Application Opened","address":"Main Street 1","taken":"2026-01-02T03:04:05Z"}`},
 		{"a letter without an event", `{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z"}`,
 			`{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z"}`},
+		{"a bare event with what looks like our address", `{"event":"Application Opened","address":"00000000000000010000000000000002"}`,
+			`{"event":"Application Opened","address":"00000000000000010000000000000002"}`},
 		{"nonsense", "nonsense", "nonsense"},
 	} {
 		if got := string(admin.Unwrap([]byte(test.line))); got != test.want {

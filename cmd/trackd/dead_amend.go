@@ -32,6 +32,9 @@ func (c deadReplayCmd) Run(w *world) error {
 		return err
 	}
 	fmt.Fprintf(w.stdout, "%s replayed\n", count(a.changed, "dead letter"))
+	if s, err := client.Status(w.ctx); err == nil && s.Line.State != "open" {
+		fmt.Fprintf(w.stderr, "note: the line is %s, so they wait: %s\n", s.Line.State, s.Line.Why)
+	}
 	if stay := a.matched - a.changed; stay > 0 {
 		return &fault{code: exitFailure, err: fmt.Errorf("%s not replayed: the door would reject them again", count(stay, "dead letter")),
 			hint: "trackd dead export them, mend the file, and trackd dead import it"}

@@ -79,7 +79,7 @@ func TestUnreachableSaysWhatToDo(t *testing.T) {
 		{syscall.ECONNREFUSED, "nobody listens"},
 		{syscall.EACCES, "run this as the user the daemon runs as"}, // nothing on the way keeps root out
 	} {
-		if test.err == syscall.EACCES && os.Geteuid() != 0 {
+		if errors.Is(test.err, syscall.EACCES) && os.Geteuid() != 0 {
 			continue
 		}
 		if got := socketHint(test.err, filepath.Join(t.TempDir(), "admin.sock")); !strings.Contains(got, test.want) {
