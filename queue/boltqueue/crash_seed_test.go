@@ -49,7 +49,7 @@ func TestRandomLivesAndDeathsMatchTheLedger(t *testing.T) {
 	var mu sync.Mutex // guards total
 	total := map[string]int{}
 	t.Run("with", func(t *testing.T) {
-		for _, seed := range seeds(t, 100, 9_500) {
+		for _, seed := range seeds(t, 40, 9_500) {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
 				s := newSaga(t, seed)
@@ -200,7 +200,7 @@ func (l *luck) had() map[string]int {
 // TestAKillAtAnyMomentMatchesTheLedger kills real processes that use a queue,
 // each after a random number of calls and a little later.
 func TestAKillAtAnyMomentMatchesTheLedger(t *testing.T) {
-	for _, seed := range seeds(t, 6, 500) {
+	for _, seed := range seeds(t, 4, 500) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			dice := rand.New(rand.NewPCG(seed, 4))

@@ -155,8 +155,10 @@ func (s *segment) shows(b book) bool {
 // next.
 func (q *Queue) fail(seg *segment, err error) {
 	q.mu.Lock()
+	if seg.failed == nil { // or they do not count any more
+		q.nDirty -= len(seg.dirty)
+	}
 	seg.failed = err
-	q.nDirty -= len(seg.dirty)
 	if q.tail == seg {
 		q.tail = nil
 	}
