@@ -129,7 +129,7 @@ func TestWhereverACommitOfBboltDiesOrFailsNothingAcknowledgedIsLost(t *testing.T
 		for _, point := range boltPoints() {
 			times := []int{1, 2, 3, 5, 8, 13, 21, 34, 55}
 			if point == "bbolt.page" { // several to a commit
-				times = append(times, 89, 144, 233)
+				times = append(times, 89, 144, 180)
 			}
 			for _, nth := range times {
 				for _, s := range boltStrikes(point, nth) {
