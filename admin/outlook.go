@@ -33,12 +33,14 @@ const (
 	trendSpacing = time.Second
 )
 
-// note takes a sample.
-func (t *trend) note(now time.Time, queued uint64) {
+// note takes a sample. One from before since, when the line came into the state
+// it is in, makes none of now superfluous.
+func (t *trend) note(now, since time.Time, queued uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.samples = slices.DeleteFunc(t.samples, func(s sample) bool { return now.Sub(s.at) > trendWindow })
-	if n := len(t.samples); n == 0 || now.Sub(t.samples[n-1].at) >= trendSpacing {
+	n := len(t.samples)
+	if n == 0 || now.Sub(t.samples[n-1].at) >= trendSpacing || t.samples[n-1].at.Before(since) {
 		t.samples = append(t.samples, sample{now, queued})
 	}
 }

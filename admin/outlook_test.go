@@ -76,7 +76,7 @@ func TestThePaceIsThatOfTheLastTenSeconds(t *testing.T) {
 			{trendWindow + time.Nanosecond, 0, nil},    // and the first that does not
 		} {
 			time.Sleep(step.after)
-			tr.note(time.Now(), step.queued)
+			tr.note(time.Now(), since, step.queued)
 			if got := tr.pace(time.Now(), since, step.queued); !equal(got, step.want) {
 				t.Errorf("step %d: got %v, want %v", i, show(got), show(step.want))
 			}
@@ -88,11 +88,11 @@ func TestThePaceIsThatOfTheLastTenSeconds(t *testing.T) {
 func TestThePaceForgetsWhatWasBeforeTheLineChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tr trend
-		tr.note(time.Now(), 0)
-		time.Sleep(30 * time.Second)
+		tr.note(time.Now(), time.Time{}, 0)
+		time.Sleep(time.Second / 4)
 		opened := time.Now()
-		time.Sleep(time.Second)
-		tr.note(time.Now(), 3000)
+		time.Sleep(time.Second / 4)
+		tr.note(time.Now(), opened, 3000)
 		if got := tr.pace(time.Now(), opened, 3000); got != nil {
 			t.Errorf("at once: got %v, want nothing known", *got)
 		}
@@ -107,7 +107,7 @@ func TestTheTrendKeepsNoMoreThanItNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tr trend
 		for range 10_000 {
-			tr.note(time.Now(), 1)
+			tr.note(time.Now(), time.Time{}, 1)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if most := int(trendWindow/trendSpacing) + 1; len(tr.samples) > most {

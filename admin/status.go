@@ -80,7 +80,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	a, oldest, line, now := st.Account, age(st.Oldest), s.opts.Line(), time.Now()
-	s.trend.note(now, a.Queued)
+	s.trend.note(now, line.Since, a.Queued)
 	return Status{
 		Version: s.opts.Version, Started: s.started, Closed: s.opts.Steering.ClosedSince(), Line: line,
 		Account: Account{Taken: a.Taken, Queued: a.Queued, Delivered: a.Delivered, Dead: a.Dead,
