@@ -56,8 +56,12 @@ func (c checkCmd) Run(w *world) error {
 		return &fault{code: exitFailure, err: err, hint: "check reads a queue at rest: stop the daemon first, or ask it with trackd status"}
 	case errors.Is(err, fs.ErrNotExist):
 		return &fault{code: exitUsage, err: err, hint: "name the directory, or set queue.dir"}
+	case errors.Is(err, fs.ErrPermission):
+		return &fault{code: exitFailure, err: err, hint: "run it as the user the queue belongs to"}
 	case err != nil:
 		return err
+	case len(report.Segments) == 0:
+		return &fault{code: exitFailure, err: fmt.Errorf("check: there is no queue in %s", dir), hint: "name the directory, or set queue.dir"}
 	}
 	if err := c.print(w, dir, report); err != nil {
 		return err
