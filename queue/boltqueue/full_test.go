@@ -357,3 +357,19 @@ func blocks(t testing.TB, path string) int64 {
 	must(t, unix.Stat(path, &st))
 	return st.Blocks * 512
 }
+
+// Nothing happens in a queue that is full and empty: the keeper has to look by
+// itself whether others made room.
+func TestADoorShutWhileNothingMovesOpensByItself(t *testing.T) {
+	at := t.TempDir()
+	smallDisks()["tmpfs"](t, at)
+	other := filler{filepath.Join(at, "filler")}
+	c := newCrowd(t, filepath.Join(at, "queue"), 1<<30)
+	waitFor(t, "there is no spare", func() bool { return len(files(t, c.dir, "*.seg")) == 2 })
+	other.fill(t)
+	if c.appendUntilFull(t) == 0 {
+		t.Error("what is reserved was not used")
+	}
+	other.free(t)
+	c.appendAgain(t)
+}

@@ -254,6 +254,7 @@ func (q *Queue) setFull(why string) {
 	q.mu.Unlock()
 	switch {
 	case was == "" && why != "":
+		nudge(q.tend) // the keeper looks out for room, by itself
 		q.log.Error("queue full, events are refused", "why", why)
 	case was != "" && why == "":
 		q.log.Info("queue has room again")
