@@ -45,6 +45,7 @@ func (resumeCmd) Run(w *world) error {
 
 type drainCmd struct {
 	Timeout time.Duration `default:"5m" placeholder:"DURATION" help:"Give up after this long. Default: ${default}."`
+	Open    bool          `help:"Leave the doors open, for clients that may end later than this."`
 }
 
 // drainLook is how often a drain looks whether the queue is empty.
@@ -67,8 +68,10 @@ func (c drainCmd) Run(w *world) error {
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, c.Timeout)
 	defer cancel()
-	if err := client.Drain(ctx); err != nil && ctx.Err() == nil {
-		return err
+	if !c.Open {
+		if err := client.Drain(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 	s, err = c.await(ctx, w, client)
 	w.tell("")
@@ -97,15 +100,19 @@ func (c drainCmd) await(ctx context.Context, w *world, client *admin.Client) (ad
 }
 
 func (c drainCmd) conclude(w *world, s admin.Status) error {
+	doors := "; the doors stay closed until trackd is restarted"
+	if c.Open {
+		doors = ""
+	}
 	if s.Account.Queued > 0 || !s.Account.Exact {
 		why := ""
 		if s.Line.Why != "" {
 			why = ": " + s.Line.Why
 		}
 		return &fault{code: exitFailure, err: fmt.Errorf("%s still waiting after %v; the line is %s%s", count(s.Account.Queued, "event"), c.Timeout, s.Line.State, why),
-			hint: "they are safe on disk and sending goes on; the doors stay closed until trackd is restarted. Drain again, or move queue.dir to another host"}
+			hint: "they are safe on disk and sending goes on" + doors + ". Drain again, or move queue.dir to another host"}
 	}
-	fmt.Fprintln(w.stdout, "nothing waits; the doors stay closed until trackd is restarted")
+	fmt.Fprintln(w.stdout, "nothing waits"+doors)
 	if s.Account.Dead > 0 {
 		fmt.Fprintf(w.stdout, "%s kept on this disk: trackd dead export saves them\n", count(s.Account.Dead, "dead letter"))
 	}
