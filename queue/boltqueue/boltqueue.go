@@ -220,7 +220,8 @@ func (q *Queue) unlock() error {
 	return unlock(q.lock)
 }
 
-// closeFiles closes every segment this queue has open.
+// closeFiles closes every segment this queue has open, for good: a listing
+// that is still at work must not open one again.
 func (q *Queue) closeFiles() error {
 	all := q.segments()
 	q.spares.Lock()
@@ -230,7 +231,7 @@ func (q *Queue) closeFiles() error {
 	q.spares.Unlock()
 	var errs []error
 	for _, s := range all {
-		errs = append(errs, s.close())
+		errs = append(errs, s.end(queue.ErrClosed))
 	}
 	return errors.Join(errs...)
 }

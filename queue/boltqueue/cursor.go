@@ -90,6 +90,9 @@ func (q *Queue) openNext() bool {
 // spoiled raises the alarm about a file that was right when it was walked and
 // is not any more. What is wrong with it is repaired at the next start.
 func (q *Queue) spoiled(seg *segment, err error) {
+	if errors.Is(err, queue.ErrClosed) {
+		return
+	}
 	q.raise(filepath.Base(seg.path), fmt.Sprintf(
 		"%s was damaged while in use: %v; what cannot be read is not sent; restart to repair the file, and check the disk", seg.path, err))
 }

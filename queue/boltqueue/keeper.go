@@ -138,7 +138,7 @@ func (q *Queue) sweep() {
 }
 
 func (q *Queue) unlink(seg *segment) error {
-	if err := seg.bury(); err != nil {
+	if err := seg.end(errGone); err != nil {
 		return err
 	}
 	// An earlier attempt may have got this far.
@@ -154,21 +154,6 @@ func (q *Queue) unlink(seg *segment) error {
 
 // errGone means that a segment was unlinked because nothing in it is left.
 var errGone = errors.New("segment is gone")
-
-// bury closes a segment for good.
-func (s *segment) bury() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	db := s.db
-	s.db = nil
-	if s.broken == nil {
-		s.broken = errGone
-	}
-	if db == nil {
-		return nil
-	}
-	return db.Close()
-}
 
 // closeIdle keeps the number of open files within maxOpen, closing those
 // entered longest ago.

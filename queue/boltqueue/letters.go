@@ -102,6 +102,10 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 				if errors.Is(err, errGone) {
 					break
 				}
+				if errors.Is(err, queue.ErrClosed) {
+					yield(nil, err)
+					return
+				}
 				if err != nil {
 					// One bad file must not hide what the others hold.
 					q.spoiled(seg, err)

@@ -305,6 +305,21 @@ func (s *segment) measure(db *bolt.DB) error {
 func (s *segment) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.letGo()
+}
+
+// end closes the segment for good: whoever enters is told why.
+func (s *segment) end(why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = why
+	}
+	return s.letGo()
+}
+
+// letGo is close for a caller that holds mu.
+func (s *segment) letGo() error {
 	if s.db == nil {
 		return nil
 	}
