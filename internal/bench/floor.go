@@ -26,7 +26,7 @@ func playFloor(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // killed before it comes to that
 	c := &committer{db: db, requests: make(chan request, 4096)}
 	lines, err := net.Listen("unix", filepath.Join(args[0], "events.sock"))
 	if err != nil {

@@ -37,7 +37,7 @@ func sample(dst []byte, client, n int) []byte {
 		`"anonymousId":"9f2c51d4-6a0e-4d1b-8b1e-%012d","timestamp":"2026-01-15T10:30:%02d.%03dZ",`+
 		`"properties":{"from_background":false,"version":"2.14.%d","build":"%d"},"context":{"app":{"name":"Shop","version":"2.14.0"},`+
 		`"device":{"id":"b5a1","model":"Pixel 8","token":"f00d%08x","type":"android"},"locale":"de-DE","os":{"name":"Android","version":"14"}}}`,
-		client, n, n*7919%100_000_000, n, n/1000%60, n%1000, n%40, 4000+n%500, n*2654435761%1<<32)
+		client, n, n*7919%100_000_000, n, n/1000%60, n%1000, n%40, 4000+n%500, uint32(n*2654435761))
 }
 
 // playHTTP posts one event after another on each of conns connections.

@@ -94,7 +94,7 @@ func measure(ctx context.Context, runs int, length time.Duration, fill int, only
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what stays is in the temporary directory
 	b := &bench{ctx: ctx, dir: dir, time: length, fill: fill, binary: filepath.Join(dir, "trackd")}
 	if b.self, err = os.Executable(); err != nil {
 		return err

@@ -67,7 +67,7 @@ func (b *bench) start(ready string, env []string, name string, args ...string) (
 			return nil, fmt.Errorf("%s did not become ready: %s", filepath.Base(name), all.String())
 		}
 		if strings.Contains(line, ready) {
-			go io.Copy(io.Discard, said) // ends with the process
+			go func() { _, _ = io.Copy(io.Discard, said) }() // ends with the process
 			return s, nil
 		}
 	}
