@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -126,4 +127,17 @@ func ReadAll(dir string, raw []byte) error {
 		return nil
 	})
 	return errors.Join(err, db.Close())
+}
+
+// Findable counts the events and rejects that a scan of a file finds.
+func Findable(file io.ReaderAt, size int64) int {
+	found, err := scan(file, size)
+	if err != nil {
+		return 0
+	}
+	n := len(found.places(kindReject))
+	for _, p := range found.places(kindBlock) {
+		n += int(found.frames[p].count)
+	}
+	return n
 }
