@@ -38,7 +38,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int)) (Rep
 	if err != nil {
 		return Report{}, fmt.Errorf("check the queue: %w", err)
 	}
-	defer unlock(held)
+	defer func() { _ = unlock(held) }() // the lock goes with the process at the latest
 	numbers, err := segmentNumbers(dir)
 	if err != nil {
 		return Report{}, fmt.Errorf("check the queue: %w", err)
