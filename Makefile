@@ -4,10 +4,11 @@
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo interop ci bench microbench crash fuzz growth
+.PHONY: help build modules format vet test race lint demo interop ci bench microbench crash fuzz growth \
+	package systemd-test image-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build ./trackd, static
 	CGO_ENABLED=0 go build -trimpath -o trackd ./cmd/trackd
@@ -49,3 +50,12 @@ GROWTH ?= 1000000,10000000
 
 growth: ## fill and drain queues of GROWTH events, print what they cost
 	TRACKD_GROWTH=$(GROWTH) go test -run '^TestGrowthIsFlat$$' -v -timeout 60m ./queue/boltqueue
+
+package: ## build the Debian package into ./dist
+	deploy/package/build dist
+
+systemd-test: ## as root: boot a machine and live the package's life in it
+	systemd/boot
+
+image-test: ## as root: build the Dockerfile and run what is in it
+	deploy/image-test
