@@ -58,7 +58,7 @@ func hurt(dice *rand.Rand, raw []byte) (result []byte, what string) {
 func TestRandomDamageIsSurvived(t *testing.T) {
 	whole := newSound(t)
 	names := whole.segments()
-	for _, seed := range seeds(t, 60, 10_000) {
+	for _, seed := range seeds(t, 30, 10_000) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(seed, 0))
 			dir, which := whole.copy(t), dice.IntN(len(names)-1)

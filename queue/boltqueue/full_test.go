@@ -20,7 +20,7 @@ import (
 const (
 	smallDisk       = 48 << 20 // of the filesystems under test; XFS makes none below 300 MiB
 	smallestXFS     = 320 << 20
-	fullSegment     = 1 << 20
+	fullSegment     = 512 << 10
 	resumePatience  = 30 * time.Second
 	eventsPerAppend = 32
 )
