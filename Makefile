@@ -2,9 +2,10 @@
 # one each.
 
 FUZZTIME ?= 10s
+SOAK ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo interop ci bench microbench crash fuzz growth \
+.PHONY: help build modules format vet test race lint demo interop ci soak bench microbench crash fuzz growth \
 	package systemd-test image-test
 
 help: ## list the targets
@@ -26,6 +27,9 @@ modules format vet test race lint demo interop:
 
 ci: ## run every step of CI
 	@.ci/run
+
+soak: ## load, trouble, kills and a full disk for SOAK, then the account: make soak SOAK=1h
+	TRACKD_SOAK=$(SOAK) go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/trackd
 
 bench: ## measure trackd beside bare floors, real processes over real sockets
 	go run ./internal/bench

@@ -23,7 +23,8 @@ type crash struct {
 	box   *sandbox.Server
 	kills int
 
-	weighed uint64 // the most events that an audit found in the files
+	weighed uint64          // the most events that an audit found in the files
+	letters map[string]bool // ids of the dead letters that the last audit found
 }
 
 func newCrash(tb testing.TB) *crash {
@@ -64,8 +65,8 @@ func anyTrouble() sandbox.Trouble {
 }
 
 // audit reads the files of the daemon, which is not running, and returns their
-// account and the acknowledged events that are neither there nor at the
-// destination.
+// account and the acknowledged events that are neither there, be it as dead
+// letters, nor at the destination.
 func (c *crash) audit(tb testing.TB) (queue.Stats, []string) {
 	tb.Helper()
 	q, err := boltqueue.Open(boltqueue.Options{Dir: c.path("queue")})
@@ -89,6 +90,14 @@ func (c *crash) audit(tb testing.TB) (queue.Stats, []string) {
 			tb.Fatal(err)
 		}
 		delete(missing, delivery.Event.ID)
+	}
+	c.letters = map[string]bool{}
+	for letter, err := range q.DeadLetters(tb.Context(), queue.Filter{}) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.letters[letter.Event.ID] = true
+		delete(missing, letter.Event.ID)
 	}
 	if err := q.Close(); err != nil {
 		tb.Fatal(err)

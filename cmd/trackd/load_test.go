@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -31,15 +35,20 @@ const (
 type crowd struct {
 	tb testing.TB
 
+	pace      *rate.Limiter // of all clients together; nil: as fast as they are answered
+	padding   int           // bytes that make events large
+	mayBeFull bool          // the queue may have no room; who is told so comes again
+
 	mu      sync.Mutex
 	sent    int             // events made so far
 	yes     map[string]bool // ids of the acknowledged
+	full    int             // times somebody was told that the queue is full
 	goal    int             // of len(yes)
 	reached chan struct{}   // closed when it is reached
 }
 
 func newCrowd(tb testing.TB) *crowd {
-	return &crowd{tb: tb, yes: map[string]bool{}, reached: make(chan struct{})}
+	return &crowd{tb: tb, padding: paddingBytes, yes: map[string]bool{}, reached: make(chan struct{})}
 }
 
 // expect returns a channel that is closed when n more events got a yes.
@@ -63,15 +72,26 @@ func (c *crowd) acknowledged(ids ...string) {
 	}
 }
 
+// turnedAway notes that the queue had no room, and waits a little.
+func (c *crowd) turnedAway() {
+	c.mu.Lock()
+	c.full++
+	c.mu.Unlock()
+	<-time.After(20 * time.Millisecond)
+}
+
 // event makes an event that nobody sent before. Its padding does not compress.
 func (c *crowd) event() (id string, body []byte) {
+	if c.pace != nil {
+		_ = c.pace.Wait(c.tb.Context()) // it ends with the test, and so do the clients
+	}
 	c.mu.Lock()
 	number := c.sent
 	c.sent++
 	c.mu.Unlock()
 	var seed [32]byte
 	copy(seed[:], fmt.Sprint(number))
-	padding := make([]byte, paddingBytes/2)
+	padding := make([]byte, c.padding/2)
 	rand.NewChaCha8(seed).Read(padding)
 	id = fmt.Sprintf("crowd-%06d", number)
 	return id, fmt.Appendf(nil, `{"event":"Application Opened","messageId":%q,"userId":"user-%d","properties":{"padding":%q}}`,
@@ -83,7 +103,11 @@ func (c *crowd) event() (id string, body []byte) {
 func (c *crowd) rush(d *process) {
 	var clients sync.WaitGroup
 	for range socketClients {
-		clients.Go(func() { c.overSocket(d.path("events.sock")) })
+		clients.Go(func() {
+			for c.overSocket(d.path("events.sock")) {
+				c.turnedAway()
+			}
+		})
 	}
 	for range httpClients {
 		clients.Go(func() { c.overHTTP(d.path("http.sock")) })
@@ -92,11 +116,12 @@ func (c *crowd) rush(d *process) {
 }
 
 // overSocket pipelines lines and reads the replies, whose counts are
-// cumulative: the first so many lines are on disk.
-func (c *crowd) overSocket(path string) {
+// cumulative: the first so many lines are on disk. It reports whether the
+// connection ended because the queue was full.
+func (c *crowd) overSocket(path string) (full bool) {
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		return // it was killed first
+		return false // it was killed first
 	}
 	defer conn.Close()
 	slots, lines := make(chan struct{}, inFlight), make(chan string, inFlight)
@@ -118,7 +143,8 @@ func (c *crowd) overSocket(path string) {
 	})
 	told := 0
 	for replies := bufio.NewScanner(conn); replies.Scan(); {
-		accepted := c.readReply(replies.Bytes())
+		accepted, code := c.readReply(replies.Bytes())
+		full = full || code == "queue_full"
 		for ; told < accepted; told++ {
 			c.acknowledged(<-lines)
 			<-slots
@@ -127,11 +153,13 @@ func (c *crowd) overSocket(path string) {
 	close(gone)
 	conn.Close() // wakes the writer
 	writer.Wait()
+	return full
 }
 
-// readReply returns how many lines a reply accepts. Every line of a crowd is
-// good, so anything but a yes, or word that the daemon stops, is an error.
-func (c *crowd) readReply(line []byte) (accepted int) {
+// readReply returns how many lines a reply accepts, or why the connection
+// ends. Every line of a crowd is good, so anything but a yes, or word that the
+// daemon stops or may have no room, is an error.
+func (c *crowd) readReply(line []byte) (accepted int, code string) {
 	var reply struct {
 		Accepted, Rejected, Refused int
 		Line                        int
@@ -140,10 +168,11 @@ func (c *crowd) readReply(line []byte) (accepted int) {
 	switch err := json.Unmarshal(line, &reply); {
 	case err != nil:
 		c.tb.Errorf("the reply %.200q: %v", line, err)
-	case reply.Rejected > 0, reply.Line > 0, reply.Code != "" && reply.Code != "stopping":
+	case reply.Code == "stopping", reply.Code == "queue_full" && c.mayBeFull:
+	case reply.Rejected > 0, reply.Line > 0, reply.Code != "":
 		c.tb.Errorf("a good line was not accepted: %s", line)
 	}
-	return reply.Accepted
+	return reply.Accepted, reply.Code
 }
 
 // overHTTP posts events one by one on one connection.
@@ -159,6 +188,9 @@ func (c *crowd) overHTTP(path string) {
 		answer, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		switch {
+		case resp.StatusCode == http.StatusServiceUnavailable && c.mayBeFull && bytes.Contains(answer, []byte(`"queue_full"`)):
+			c.turnedAway()
+			continue
 		case resp.StatusCode != http.StatusOK:
 			c.tb.Errorf("a good event was answered %s: %s", resp.Status, answer)
 			return
