@@ -90,7 +90,7 @@ func TestAFailedFsyncEndsWritingToItsFile(t *testing.T) {
 				t.Errorf("leased: got %v, want %v", got, want)
 			}
 			q.Abandon()
-			nextProcessLeavesTheFile(t, dir, before, lost, later)
+			nextProcessLeavesTheFile(t, dir, before[5:], before[1:5], lost, later)
 		})
 	}
 }
@@ -120,20 +120,21 @@ func (f *failing) holdsLetters(t *testing.T, q *boltqueue.Queue, at queue.Addres
 }
 
 // nextProcessLeavesTheFile checks what the next process does: it does not append
-// to the file, and delivers what the last one left there.
-func nextProcessLeavesTheFile(t *testing.T, dir string, before, lost, later []event.Event) {
+// to the file, has what was kept, and of the rest only what it may have: what
+// was not acknowledged, and outcomes that were not flushed may be undone.
+func nextProcessLeavesTheFile(t *testing.T, dir string, kept []event.Event, may ...[]event.Event) {
 	t.Helper()
 	was := takenIn(t, dir)
 	q := open(t, boltqueue.Options{Dir: dir}, boltqueue.Knobs{})
 	more := batch("more", 2)
 	must(t, q.Append(t.Context(), queue.Batch{Events: more}))
 	found := listed(t, q)
-	for _, id := range ids(more, before[5:]) {
+	for _, id := range ids(more, kept) {
 		if !slices.Contains(found, id) {
 			t.Errorf("the next process does not have %s", id)
 		}
 	}
-	allowed := ids(before[1:], lost, later, more) // outcomes that were not flushed may be undone
+	allowed := ids(append(may, kept, more)...)
 	for _, id := range found {
 		if !slices.Contains(allowed, id) {
 			t.Errorf("the next process has %s", id)
@@ -144,6 +145,28 @@ func nextProcessLeavesTheFile(t *testing.T, dir string, before, lost, later []ev
 		t.Errorf("the failed file took more: %v, then %v", was, now)
 	}
 	checkFiles(t, dir, "after the next process", false)
+}
+
+// TestTheNextProcessBeginsANewFileAfterAFailedOne ends the process at once, so
+// that the failed file is the newest there is.
+func TestTheNextProcessBeginsANewFileAfterAFailedOne(t *testing.T) {
+	for name, f := range failures() {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "queue")
+			if hookBolt != nil {
+				hookBolt(f.fault)
+			}
+			q := open(t, boltqueue.Options{Dir: dir}, boltqueue.Knobs{Fault: f.fault})
+			before, lost := batch("before", 6), batch("lost", 3)
+			must(t, q.Append(t.Context(), queue.Batch{Events: before}))
+			f.armed.Store(true)
+			if err := q.Append(t.Context(), queue.Batch{Events: lost}); err == nil {
+				t.Fatal("an append to a failing disk was acknowledged")
+			}
+			q.Abandon()
+			nextProcessLeavesTheFile(t, dir, before, lost)
+		})
+	}
 }
 
 // TestOutcomesOfAFailedFileWaitInMemory fails the commit of marks: what was
