@@ -58,6 +58,8 @@ type grammar struct {
 	Check   checkCmd   `cmd:"" help:"Check a queue at rest: every checksum, every book, the conservation law."`
 	Conf    configCmd  `cmd:"" name:"config" help:"See the configuration, and what is wrong with it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Completion completionCmd `cmd:"" hidden:"" help:"Print a script that completes command lines."`
 }
 
 // world is everything a command may touch.
