@@ -93,6 +93,7 @@ type crowd struct {
 	*boltqueue.Queue
 	dir   string
 	most  int64
+	large bool // segments and events are, so that files are longer than they are made
 	dice  *rand.Rand
 	next  int
 	taken map[string]bool // acknowledged and not delivered or buried yet
@@ -100,15 +101,22 @@ type crowd struct {
 }
 
 func newCrowd(t testing.TB, dir string, most int64) *crowd {
-	c := &crowd{dir: dir, most: most, dice: rand.New(rand.NewPCG(5, 5)), taken: map[string]bool{}, twice: map[string]int{}}
+	return openCrowd(t, crowd{dir: dir, most: most})
+}
+
+func openCrowd(t testing.TB, with crowd) *crowd {
+	c := &crowd{dir: with.dir, most: with.most, large: with.large, dice: rand.New(rand.NewPCG(5, 5)), taken: map[string]bool{}, twice: map[string]int{}}
 	c.open(t)
 	return c
 }
 
 func (c *crowd) open(t testing.TB) {
 	t.Helper()
-	q, err := boltqueue.OpenWith(boltqueue.Options{Dir: c.dir, MaxBytes: c.most, MinFreeBytes: -1},
-		boltqueue.Knobs{SegmentBytes: fullSegment, NoSync: true})
+	knobs := boltqueue.Knobs{SegmentBytes: fullSegment, NoSync: true}
+	if c.large {
+		knobs.SegmentBytes = 8 * fullSegment
+	}
+	q, err := boltqueue.OpenWith(boltqueue.Options{Dir: c.dir, MaxBytes: c.most, MinFreeBytes: -1}, knobs)
 	must(t, err)
 	c.Queue = q
 	t.Cleanup(func() { q.Close() })
@@ -117,8 +125,12 @@ func (c *crowd) open(t testing.TB) {
 // append takes one batch, or returns why not.
 func (c *crowd) append(t testing.TB) error {
 	var batch queue.Batch
+	noise := 150
+	if c.large {
+		noise = 1_500
+	}
 	for range eventsPerAppend {
-		batch.Events = append(batch.Events, noisy(c.dice, fmt.Sprintf("ev-%06d", c.next)))
+		batch.Events = append(batch.Events, padded(c.dice, fmt.Sprintf("ev-%06d", c.next), noise))
 		c.next++
 	}
 	err := c.Append(t.Context(), batch)

@@ -59,7 +59,7 @@ func (q *Queue) rewrite(seg *segment) error {
 			return err
 		}
 		// The old file has no name any more: what is written there is lost.
-		replaced, seg.db = true, nil
+		replaced, seg.db, seg.size = true, nil, 0
 		if err == nil {
 			err = q.step("thin.syncdir", q.syncDir)
 		}

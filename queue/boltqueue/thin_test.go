@@ -39,7 +39,7 @@ func waitFor(t testing.TB, what string, is func() bool) {
 
 func TestStragglersAndLettersDoNotKeepTheirSegmentLarge(t *testing.T) {
 	dir := t.TempDir()
-	c := newCrowd(t, dir, 1<<30)
+	c := openCrowd(t, crowd{dir: dir, most: 1 << 30, large: true})
 	for len(files(t, dir, "*.seg")) < 4 {
 		must(t, c.append(t))
 	}
