@@ -68,6 +68,7 @@ func TestAWedgedCommitterStarvesTheWatchdog(t *testing.T) {
 		}
 		m := start(t, Options{Probes: []Probe{{Name: "queue", Alive: q.Alive}}})
 		time.Sleep(time.Minute)
+		synctest.Wait() // for a sign that is due at this very moment
 		before := m.count("WATCHDOG=1")
 		if before == 0 {
 			t.Fatal("got no sign of life from an idle queue")
