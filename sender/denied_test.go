@@ -92,9 +92,10 @@ func TestAWrongAddressNeverReachesDeadLetters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				var book logbook
 				q, s := newMemQueue(), newSite(t)
 				s.set(c.reply)
-				snd := start(t, q, s, nil)
+				snd := start(t, q, s, func(o *sender.Options) { o.Log = book.logger() })
 				q.add(ids("e", 40)...)
 				time.Sleep(5 * time.Hour)
 				if n := len(s.seen()); n > 5*60 {
@@ -103,6 +104,9 @@ func TestAWrongAddressNeverReachesDeadLetters(t *testing.T) {
 				line := snd.Line()
 				if line.State != sender.Denied || !strings.Contains(line.Why, c.why) {
 					t.Errorf("line = %+v, want denied because of %q", line, c.why)
+				}
+				if n := book.count("delivery paused"); n != 1 || !strings.Contains(book.lines[0], c.why) {
+					t.Errorf("logged %d times that delivery paused, want once, because of %q: %q", n, c.why, book.lines)
 				}
 				s.set(passes)
 				snd.Kick()
