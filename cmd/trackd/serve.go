@@ -6,9 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"time"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
