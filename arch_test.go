@@ -55,20 +55,21 @@ const (
 
 // rooms has a row for every folder of the house, built yet or not.
 var rooms = map[string]room{
-	"event":            {[]string{json, ulid}, "it is the vocabulary everybody speaks, so it leans on nobody"},
-	"queue":            {[]string{event}, "it is the contract between the halves: no backend, no transport"},
-	"queue/boltqueue":  {[]string{queue, event, bbolt, compress, sys}, "a backend knows the contract, never who calls it"},
-	"queue/queuetest":  {[]string{queue, event, goCmp}, "the suite tests the contract, so that every backend can run it"},
-	"ingest":           {[]string{queue, event, json, compress, prometheus, errgroup}, "the front door must work with any backend and without the back door"},
-	"sender":           {[]string{queue, event, backoff, rate, prometheus, errgroup}, "the back door must work with any backend and without the front door"},
-	"admin":            {[]string{queue, event, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
-	"config":           {[]string{yaml}, "settings are plain data: what they mean to a room, cmd says"},
-	"internal/listen":  {[]string{sys}, "a socket is a socket, whoever serves on it"},
-	"internal/systemd": {[]string{systemd, sys}, "it tells how we are, and asks the rooms through functions"},
-	"internal/sandbox": {[]string{json, jsonschema, rate}, "it judges us by a schema of its own: sharing package event would share its mistakes"},
-	"internal/bench":   {[]string{anything}, "it measures rooms and bare floors alike"},
-	"internal/interop": {[]string{anything}, "it drives the whole house from outside"},
-	"cmd/trackd":       {[]string{anything}, "the only place that knows all rooms"},
+	"event":                {[]string{json, ulid}, "it is the vocabulary everybody speaks, so it leans on nobody"},
+	"queue":                {[]string{event}, "it is the contract between the halves: no backend, no transport"},
+	"queue/boltqueue":      {[]string{queue, event, bbolt, compress, sys}, "a backend knows the contract, never who calls it"},
+	"queue/queuetest":      {[]string{queue, event, goCmp}, "the suite tests the contract, so that every backend can run it"},
+	"ingest":               {[]string{queue, event, json, compress, prometheus, errgroup}, "the front door must work with any backend and without the back door"},
+	"sender":               {[]string{queue, event, backoff, rate, prometheus, errgroup}, "the back door must work with any backend and without the front door"},
+	"admin":                {[]string{queue, event, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
+	"config":               {[]string{yaml}, "settings are plain data: what they mean to a room, cmd says"},
+	"internal/listen":      {[]string{sys}, "a socket is a socket, whoever serves on it"},
+	"internal/systemd":     {[]string{systemd, sys}, "it tells how we are, and asks the rooms through functions"},
+	"internal/sandbox":     {[]string{json, jsonschema, rate}, "it judges us by a schema of its own: sharing package event would share its mistakes"},
+	"internal/bench":       {[]string{anything}, "it measures rooms and bare floors alike"},
+	"internal/bench/floor": {[]string{bbolt}, "a bare floor has nothing of ours in it"},
+	"internal/interop":     {[]string{anything}, "it drives the whole house from outside"},
+	"cmd/trackd":           {[]string{anything}, "the only place that knows all rooms"},
 }
 
 // reserved are imports that belong to few rooms even where anything goes.
@@ -76,7 +77,7 @@ var reserved = []struct {
 	what, why string
 	to        []string
 }{
-	{bbolt, "the file format is boltqueue's secret; benchmarks need the bare floor", []string{"queue/boltqueue", "internal/bench"}},
+	{bbolt, "the file format is boltqueue's secret; benchmarks need the bare floor", []string{"queue/boltqueue", "internal/bench/floor"}},
 	{yaml, "only config knows that settings are YAML", []string{"config"}},
 	{ulid, "ids are minted once, at the door, by package event", []string{"event"}},
 	{jsonschema, "only the stand-in judges by a schema", []string{"internal/sandbox"}},

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -176,25 +177,18 @@ func streamUntil(ctx context.Context, socket string, client, flight int, total *
 		for ; sent < answered+uint64(flight); sent++ {
 			out = append(out, ring[sent%uint64(len(ring))]...)
 		}
-		if _, err := conn.Write(out); err != nil {
-			return err
+		_, err := conn.Write(out)
+		now := answered
+		if err == nil {
+			now, err = accepted(answers)
 		}
-		answered, err = accepted(answers)
-		if errors.Is(err, errStopping) {
-			total.Add(answered)
-			return nil
+		if errors.Is(err, errStopping) || errors.Is(err, syscall.EPIPE) {
+			break // the server went first: what it answered counts
 		}
 		if err != nil {
 			return err
 		}
-	}
-	if err := conn.CloseWrite(); err != nil {
-		return err
-	}
-	for answered < sent {
-		if answered, err = accepted(answers); err != nil {
-			return err
-		}
+		answered = now
 	}
 	total.Add(answered)
 	return nil

@@ -15,6 +15,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -110,7 +111,7 @@ func measure(ctx context.Context, runs int, length time.Duration, fill int, only
 			continue
 		}
 		if err := b.pair(table, r, runs); err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			return errors.Join(table.Flush(), fmt.Errorf("%s: %w", r.name, err))
 		}
 	}
 	return table.Flush()

@@ -63,5 +63,3 @@ func TestRandomCallsRestartsAndCrashesMatchTheLedger(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { queuetest.Compare(t, harness(), seed, 100) })
 	}
 }
-
-func BenchmarkQueue(b *testing.B) { queuetest.Benchmark(b, harness()) }
