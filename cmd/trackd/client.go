@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -213,4 +215,26 @@ func (w *world) nothing(what string, narrow bool) error {
 	}
 	fmt.Fprintf(w.stderr, "no %ss\n", what)
 	return nil
+}
+
+// find returns what lies at the address that which is, or else whatever has it
+// as its messageId, which may look like an address.
+func find[T any](ctx context.Context, which string, at func(context.Context, queue.Address) (*T, error),
+	list func(context.Context, queue.Filter) iter.Seq2[T, error]) (found []T, err error) {
+	if address, err := queue.ParseAddress(which); err == nil {
+		item, err := at(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		if item != nil {
+			return []T{*item}, nil
+		}
+	}
+	for item, err := range list(ctx, queue.Filter{ID: which}) {
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, item)
+	}
+	return found, nil
 }

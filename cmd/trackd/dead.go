@@ -81,23 +81,9 @@ func (c deadShowCmd) Run(w *world) error {
 		return err
 	}
 	defer client.Close()
-	var found []admin.Letter
-	if at, err := queue.ParseAddress(c.Which); err == nil {
-		l, err := client.LetterAt(w.ctx, at)
-		if err != nil {
-			return err
-		}
-		if l != nil {
-			found = append(found, *l)
-		}
-	}
-	if len(found) == 0 { // a messageId may look like an address
-		for l, err := range client.Letters(w.ctx, queue.Filter{ID: c.Which}) {
-			if err != nil {
-				return err
-			}
-			found = append(found, l)
-		}
+	found, err := find(w.ctx, c.Which, client.LetterAt, client.Letters)
+	if err != nil {
+		return err
 	}
 	if len(found) == 0 {
 		return w.nothing("dead letter", true)

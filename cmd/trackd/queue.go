@@ -83,23 +83,9 @@ func (c queueShowCmd) Run(w *world) error {
 		return err
 	}
 	defer client.Close()
-	var found []admin.Waiting
-	if at, err := queue.ParseAddress(c.Which); err == nil {
-		e, err := client.QueuedAt(w.ctx, at)
-		if err != nil {
-			return err
-		}
-		if e != nil {
-			found = append(found, *e)
-		}
-	}
-	if len(found) == 0 { // a messageId may look like an address
-		for e, err := range client.Queued(w.ctx, queue.Filter{ID: c.Which}) {
-			if err != nil {
-				return err
-			}
-			found = append(found, e)
-		}
+	found, err := find(w.ctx, c.Which, client.QueuedAt, client.Queued)
+	if err != nil {
+		return err
 	}
 	if len(found) == 0 {
 		return w.nothing("waiting event", true)
