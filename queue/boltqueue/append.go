@@ -17,16 +17,18 @@ const groupBytes = 4 << 20
 // group is what the next commit will hold: everything that callers brought
 // while the last one was on its way to the disk. There is no timer.
 type group struct {
+	packing
 	blocks  []*block
 	rejects []queue.Reject
 	bytes   int
+	expect  int           // bytes of the group before: so much may come again
 	taken   chan struct{} // closed when the writer took it
 	done    chan struct{} // closed when it is durable or failed
 	err     error         // set before done is closed
 }
 
-func newGroup() *group {
-	return &group{taken: make(chan struct{}), done: make(chan struct{})}
+func newGroup(p packing, expect int) *group {
+	return &group{packing: p, expect: expect, taken: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (g *group) empty() bool { return len(g.blocks) == 0 && len(g.rejects) == 0 }
@@ -43,7 +45,7 @@ func (g *group) events() int {
 func (g *group) addEvent(ev event.Event, now time.Time, hint int) {
 	size := recordSize(ev)
 	if n := len(g.blocks); n == 0 || g.blocks[n-1].full() {
-		g.blocks = append(g.blocks, newBlock(now, max(hint, size)))
+		g.blocks = append(g.blocks, newBlock(now, max(hint, size, g.expect), g.packing))
 	}
 	b := g.blocks[len(g.blocks)-1]
 	b.add(ev)
@@ -67,7 +69,7 @@ type intake struct {
 	closed bool
 }
 
-func (in *intake) init() { in.group = newGroup() }
+func (in *intake) init(p packing) { in.group = newGroup(p, 0) }
 
 // add puts a batch of size bytes into the open group and returns that group,
 // or, when it has no room, the channel that tells when to try again.
@@ -91,15 +93,16 @@ func (in *intake) add(b queue.Batch, size int, now time.Time) (*group, <-chan st
 	return g, nil, nil
 }
 
-// take hands the open group to the writer, or nil when it is empty.
-func (in *intake) take() *group {
+// take hands the open group to the writer, or nil when it is empty. The next
+// is made as p says.
+func (in *intake) take(p packing) *group {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.group.empty() {
 		return nil
 	}
 	g := in.group
-	in.group = newGroup()
+	in.group = newGroup(p, g.bytes)
 	close(g.taken)
 	return g
 }

@@ -5,17 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/klauspost/compress/s2"
-
 	"trackd/event"
 )
 
 const (
-	// blockBytes is how much raw event a block holds before the next is begun.
-	// bbolt rewrites the neighbours of a changed value in its leaf page, so
-	// middling blocks are cheaper than large ones.
-	blockBytes = 40 << 10
-
 	// blockEvents bounds the events of one block: an address has 16 bits for
 	// the place in its block.
 	blockEvents = 1 << 16
@@ -32,17 +25,24 @@ type block struct {
 	taken time.Time
 	raw   []byte
 	count int
+	packing
 
 	packed []byte // the frame but for its header; set by pack
 	codec  uint8
 }
 
-func newBlock(now time.Time, sizeHint int) *block {
-	return &block{taken: now, raw: make([]byte, 0, min(sizeHint, blockBytes+event.MaxBytes/4))}
+// packing is how blocks are made: by whom, and with what in view.
+type packing struct {
+	packer *packer
+	stay   stay
+}
+
+func newBlock(now time.Time, sizeHint int, p packing) *block {
+	return &block{taken: now, raw: make([]byte, 0, min(sizeHint, p.stay.blockBytes()+event.MaxBytes/4)), packing: p}
 }
 
 // full reports whether the next event belongs in another block.
-func (b *block) full() bool { return len(b.raw) >= blockBytes || b.count == blockEvents }
+func (b *block) full() bool { return len(b.raw) >= b.stay.blockBytes() || b.count == blockEvents }
 
 func (b *block) add(ev event.Event) {
 	b.raw = binary.AppendUvarint(b.raw, callTrack)
@@ -62,12 +62,7 @@ func (b *block) pack() {
 	if b.packed != nil {
 		return
 	}
-	buf := make([]byte, headerSize+s2.MaxEncodedLen(len(b.raw)))
-	n := len(s2.Encode(buf[headerSize:], b.raw))
-	b.packed, b.codec = buf[:headerSize+n], codecS2
-	if n >= len(b.raw) {
-		b.packed, b.codec = append(buf[:headerSize], b.raw...), codecPlain
-	}
+	b.packed, b.codec = b.packer.pack(b.raw, b.stay.codec(len(b.raw)))
 }
 
 // value is the block as stored under number in the segment named identity.

@@ -20,7 +20,7 @@
 // that lies about fsync, network filesystems.
 //
 // Reading order: boltqueue.go (open and close), layout.go (the format),
-// block.go, marks.go and book.go (what is stored), segment.go (one file),
+// block.go, codec.go, marks.go and book.go (what is stored), segment.go (one file),
 // append.go and writer.go (the way in), line.go (birth, roll, seal, unlink),
 // lease.go, cursor.go and settle.go (the way out), letters.go and amend.go (an operator's
 // view and hand), stats.go, check.go.
@@ -113,6 +113,8 @@ type Queue struct {
 	log  *slog.Logger
 	lock *os.File // held until Close
 
+	packer *packer
+
 	intake  intake        // the way in: what the next commit will hold
 	kick    chan struct{} // capacity 1: there is work for the writer
 	ops     chan func()   // run by the writer, between commits
@@ -157,13 +159,17 @@ func Open(opts Options) (*Queue, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("queue options: %w", err)
 	}
+	packer, err := newPacker()
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
 	q := &Queue{
-		opts: opts, log: opts.Log,
+		opts: opts, log: opts.Log, packer: packer,
 		kick: make(chan struct{}, 1), ops: make(chan func()), tend: make(chan struct{}, 1),
 		wake: make(chan struct{}, 1), lessee: make(chan struct{}, 1), stop: make(chan struct{}),
 		open: map[blockKey]*openBlock{}, loans: map[queue.Address]loan{}, alarms: map[string]string{},
 	}
-	q.intake.init()
+	q.intake.init(q.packing())
 	q.cache.init()
 	if err := q.start(); err != nil {
 		return nil, fmt.Errorf("open the queue in %s: %w", opts.Dir, err)

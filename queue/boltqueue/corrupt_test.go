@@ -104,7 +104,9 @@ func damages() []damage {
 		{name: "leaf counts many more", do: onPage("leaf", func(_ int64, page []byte) { page[11] = 0xff }), complete: true},
 		{name: "leaf says it is another page", do: onPage("leaf", func(_ int64, page []byte) { page[0]++ }), complete: true},
 		{name: "leaf with an endless overflow", do: onPage("leaf", func(_ int64, page []byte) { page[15] = 0xff }), complete: true},
-		{name: "leaf with a bit of its data flipped", do: onPage("leaf", func(_ int64, page []byte) { page[len(page)-200] ^= 4 })},
+		{name: "leaf with a bit of its data flipped", do: onPage("leaf", func(_ int64, page []byte) {
+			page[bytes.Index(page, []byte("tkd1"))+100] ^= 4
+		})},
 	}
 }
 

@@ -247,7 +247,7 @@ func readBlock(seg *segment, key, value []byte, marks *bolt.Bucket) (got fetched
 		return got
 	}
 	got.taken, got.count = timeOf(f.stamp), int(f.count)
-	got.raw, got.damage = f.unpack()
+	got.raw, got.damage = f.unpack(seg.packer)
 	if f.codec == codecPlain {
 		got.raw = slices.Clone(got.raw)
 	}

@@ -1,6 +1,7 @@
 package boltqueue
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 // inspection is what a walk through a segment file found.
 type inspection struct {
 	identity uint64
+	format   uint64
 	number   uint64
 	book     book
 	stamp    uint64 // of the book: the newest there is
@@ -105,7 +107,7 @@ func (in *inspector) visitSegment(key string, value []byte) error {
 		in.heads++
 		f, err := in.frame(value, kindHead, 0)
 		if err == nil {
-			in.number, err = decodeHead(f.payload)
+			in.format, in.number, err = decodeHead(f.payload)
 		}
 		return err
 	case keyBook:
@@ -162,15 +164,20 @@ func (in *inspector) subtract(number uint64, value []byte) error {
 	return nil
 }
 
-// decodeHead returns the number of a segment, or ErrNewer.
-func decodeHead(payload []byte) (number uint64, err error) {
+// encodeHead is the inverse of decodeHead.
+func encodeHead(format, number uint64) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(nil, format), number)
+}
+
+// decodeHead returns the format and the number of a segment, or ErrNewer.
+func decodeHead(payload []byte) (format, number uint64, err error) {
 	r := reader{buf: payload}
-	version, number := r.uvarint(), r.uvarint()
+	format, number = r.uvarint(), r.uvarint()
 	switch {
 	case r.bad:
-		return 0, r.err("head")
-	case version > formatVersion:
-		return 0, fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, version, formatVersion)
+		return 0, 0, r.err("head")
+	case format > formatVersion:
+		return 0, 0, fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, format, formatVersion)
 	}
-	return number, nil
+	return format, number, nil
 }

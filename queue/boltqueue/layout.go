@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"time"
-
-	"github.com/klauspost/compress/s2"
 )
 
 // The on-disk format. This file is the only one that knows it.
@@ -32,7 +30,7 @@ import (
 //	offset size
 //	     0    4  magic "tkd1"
 //	     4    1  kind
-//	     5    1  codec: 0 as is, 1 s2
+//	     5    1  codec: 0 as is, 1 s2, 2 zstd (from format 2 on)
 //	     6    2  zero
 //	     8    8  identity of the segment
 //	    16    8  number: the key, 0 for head and book
@@ -44,8 +42,13 @@ import (
 //	    44       payload
 //
 // All integers are little endian, but for keys. Numbers are never reused.
+//
+// Formats: 1 knew no zstd; 2 is written. A file keeps the format it was born
+// with, also when it is rewritten. One of format 1 is read and marked until it
+// is empty but gets no new blocks, so that a trackd of that time never meets a
+// codec it does not know in a file it accepts: it refuses format 2 untouched.
 const (
-	formatVersion = 1
+	formatVersion = 2
 	magic         = "tkd1"
 	headerSize    = 44
 )
@@ -64,6 +67,7 @@ const (
 const (
 	codecPlain = 0
 	codecS2    = 1
+	codecZstd  = 2
 )
 
 // A bucket or key name is a constant; bbolt wants bytes.
@@ -163,25 +167,13 @@ func parseFrame(value []byte, want kind, identity, number uint64) (frame, error)
 	return f, nil
 }
 
-// maxUnpacked bounds what a damaged length can make unpack allocate. A block
-// is about 40 KiB, one event beyond any limit of the doors aside.
+// maxUnpacked bounds what a damaged length can make a codec allocate. A block
+// is about 64 KiB, one event beyond any limit of the doors aside.
 const maxUnpacked = 64 << 20
 
 // unpack returns the payload uncompressed, in its own memory when it was
 // compressed.
-func (f frame) unpack() ([]byte, error) {
-	if f.codec == codecPlain {
-		return f.payload, nil
-	}
-	if n, err := s2.DecodedLen(f.payload); err != nil || n > maxUnpacked {
-		return nil, fmt.Errorf("%w: %d bytes that unpack to %d", errDamaged, len(f.payload), n)
-	}
-	raw, err := s2.Decode(nil, f.payload)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	return raw, nil
-}
+func (f frame) unpack(p *packer) ([]byte, error) { return p.unpack(f.payload, f.codec) }
 
 func stampOf(t time.Time) uint64    { return uint64(max(t.UnixMilli(), 0)) }
 func timeOf(stamp uint64) time.Time { return time.UnixMilli(int64(stamp)) }

@@ -37,7 +37,7 @@ func unhex(t *testing.T, text string) []byte {
 }
 
 func TestNamesAndNumbersOfTheFormatStay(t *testing.T) {
-	if formatVersion != 1 || magic != "tkd1" || headerSize != 44 || rejectFlag != 1<<63 || blockEvents != 1<<16 {
+	if formatVersion != 2 || magic != "tkd1" || headerSize != 44 || rejectFlag != 1<<63 || blockEvents != 1<<16 {
 		t.Error("a constant of the format changed")
 	}
 	if got := strings.Join(bucketNames(), " ") + " " + keyHead + " " + keyBook; got != "segment blocks marks rejects texts head book" {
@@ -112,8 +112,17 @@ func goldenEvents() []event.Event {
 	}
 }
 
+func goldenPacker(t testing.TB) *packer {
+	t.Helper()
+	p, err := newPacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestABlockIsWrittenAsEver(t *testing.T) {
-	b := newBlock(goldenTime(), 0)
+	b := newBlock(goldenTime(), 0, packing{packer: goldenPacker(t)})
 	for _, ev := range goldenEvents() {
 		b.add(ev)
 	}
@@ -141,7 +150,7 @@ func readsAs(t *testing.T, stored []byte, number uint64, want []event.Event) {
 	if err != nil || int(f.count) != len(want) || !timeOf(f.stamp).Equal(goldenTime()) {
 		t.Fatalf("got %+v, %v, want %d events taken at %v", f, err, len(want), goldenTime())
 	}
-	raw, err := f.unpack()
+	raw, err := f.unpack(goldenPacker(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -217,7 +217,7 @@ func (q *Queue) readEvents(k blockKey, count int) (events []event.Event, err err
 		if err != nil {
 			return err
 		}
-		raw, err = f.unpack()
+		raw, err = f.unpack(k.seg.packer)
 		if f.codec == codecPlain {
 			raw = slices.Clone(raw)
 		}

@@ -24,7 +24,7 @@ func (q *Queue) startLine() error {
 		return err
 	}
 	for _, n := range numbers {
-		q.line = append(q.line, &segment{number: n, path: segmentPath(q.opts.Dir, n), noSync: q.opts.noSync})
+		q.line = append(q.line, &segment{number: n, path: segmentPath(q.opts.Dir, n), noSync: q.opts.noSync, packer: q.packer})
 	}
 	if err := q.adoptSpare(); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (q *Queue) adoptSpare() error {
 	last := q.line[n-1]
 	if err := q.learn(last); errors.Is(err, ErrNewer) {
 		return err
-	} else if err != nil || !last.book.virgin() || n == 1 {
+	} else if err != nil || !last.book.virgin() || n == 1 || last.format < formatVersion {
 		return nil // damage was set aside by learn
 	}
 	q.spare, q.line = last, q.line[:n-1]
@@ -89,6 +89,11 @@ func (q *Queue) continueTail(seg *segment) {
 		return
 	}
 	err := q.learn(seg)
+	if err == nil && seg.format < formatVersion {
+		q.log.Info("segment of an older format is emptied, not continued", "segment", seg.number, "format", seg.format)
+		q.seal(seg)
+		return
+	}
 	if err == nil {
 		_, err = reserve(seg.path, q.opts.reservation())
 	}
@@ -152,7 +157,7 @@ func (q *Queue) learn(seg *segment) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.stored, seg.book, seg.known = in.book, in.book, true
-	seg.stamp = in.stamp
+	seg.stamp, seg.format = in.stamp, in.format
 	seg.size, seg.free = in.size, in.free
 	q.rejects += int64(in.book.rejectBytes)
 	return nil

@@ -180,7 +180,7 @@ func (f *found) lost(had, have, events uint64) uint64 {
 
 // write puts what was found into a new segment file at path.
 func (f *found) write(path string, seg *segment, b book) error {
-	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, stamp: f.newest(), stored: b}
+	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, format: f.format, stamp: f.newest(), stored: b}
 	if err := fresh.create(path); err != nil {
 		return err
 	}

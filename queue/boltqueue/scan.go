@@ -25,6 +25,7 @@ type found struct {
 	file     io.ReaderAt
 	shape    shape
 	identity uint64
+	format   uint64
 	frames   map[place]spot
 	book     *book // nil: no book survived, or not surely the newest
 }
@@ -53,7 +54,7 @@ func scan(file io.ReaderAt, size int64) (*found, error) {
 			return
 		}
 		if fr.kind == kindHead {
-			if _, err := decodeHead(fr.payload); errors.Is(err, ErrNewer) {
+			if _, _, err := decodeHead(fr.payload); errors.Is(err, ErrNewer) {
 				newer = err
 			}
 		}
@@ -80,6 +81,7 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 			f.identity, f.frames = identity, frames
 		}
 	}
+	f.format = f.headFormat()
 	if !f.shape.current {
 		return
 	}
@@ -94,6 +96,24 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 	if b, err := decodeBook(fr.payload); err == nil && !f.outgrew(b) {
 		f.book = &b
 	}
+}
+
+// headFormat is the format the file was born with; without its head, the one
+// that allows everything that can have been found.
+func (f *found) headFormat() uint64 {
+	value, err := f.value(place{kind: kindHead})
+	if err != nil {
+		return formatVersion
+	}
+	fr, err := parseFrame(value, kindHead, f.identity, 0)
+	if err != nil {
+		return formatVersion
+	}
+	format, _, err := decodeHead(fr.payload)
+	if err != nil {
+		return formatVersion
+	}
+	return format
 }
 
 // outgrew reports whether something was found that was stored after b.

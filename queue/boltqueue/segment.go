@@ -36,6 +36,7 @@ func (o Options) marksSlack() int64 { return o.segmentBytes / 8 }
 type segment struct {
 	number uint64
 	path   string
+	packer *packer
 	noSync bool // tests only: break the promise to see the proof fail
 
 	learning sync.Mutex // held while the file is walked and repaired
@@ -50,6 +51,7 @@ type segment struct {
 	broken   error     // bbolt panicked here: never entered again in this process
 
 	// Owned by the writer goroutine.
+	format uint64            // of the file
 	stored book              // what the file says
 	stamp  uint64            // of the last commit: the newest in the file
 	size   int64             // of the file, as far as bbolt has used it; changed under mu
@@ -80,7 +82,8 @@ func (s *segment) failedPath() string { return s.path + ".failed" }
 
 // birth makes segment number in dir, durable before it returns.
 func (q *Queue) birth(number uint64) (*segment, error) {
-	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync, identity: newIdentity(),
+	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync, packer: q.packer,
+		identity: newIdentity(), format: formatVersion,
 		stored: newBook(), book: newBook(), known: true}
 	tmp := s.path + ".tmp"
 	if err := q.step("birth.create", func() error { return s.create(tmp) }); err != nil {
@@ -132,9 +135,7 @@ func (s *segment) layOut(tx *bolt.Tx) error {
 			return err
 		}
 	}
-	head := binary.AppendUvarint(nil, formatVersion)
-	head = binary.AppendUvarint(head, s.number)
-	f := frame{kind: kindHead, identity: s.identity, stamp: s.stamp, payload: head}
+	f := frame{kind: kindHead, identity: s.identity, stamp: s.stamp, payload: encodeHead(s.format, s.number)}
 	if err := tx.Bucket([]byte(bucketSegment)).Put([]byte(keyHead), f.encode()); err != nil {
 		return err
 	}
@@ -253,7 +254,7 @@ func (s *segment) readHead(tx *bolt.Tx) error {
 	if err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	number, err := decodeHead(f.payload)
+	_, number, err := decodeHead(f.payload)
 	switch {
 	case err != nil:
 		return err

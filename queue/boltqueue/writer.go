@@ -18,7 +18,7 @@ func (q *Queue) write() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if g := q.intake.take(); g != nil {
+		if g := q.intake.take(q.packing()); g != nil {
 			q.commit(g)
 			nudge(q.kick) // look again: more may have come meanwhile
 		}
@@ -35,9 +35,16 @@ func (q *Queue) write() {
 	}
 }
 
+// packing decides how the blocks of the next group are made.
+func (q *Queue) packing() packing {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return packing{packer: q.packer, stay: expectedStay(q.cursor.seg, q.tail)}
+}
+
 // finish commits what was brought before Close, and all marks.
 func (q *Queue) finish() {
-	if g := q.intake.take(); g != nil {
+	if g := q.intake.take(q.packing()); g != nil {
 		q.commit(g)
 	}
 	q.flushAll()
