@@ -1,7 +1,9 @@
 package boltqueue
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -78,4 +80,48 @@ func (q *Queue) tidy() (bool, error) {
 		inLine := slices.ContainsFunc(line, func(s *segment) bool { return s.number == n })
 		return !inLine && (q.spare == nil || q.spare.number != n)
 	}), nil
+}
+
+// Make is how a segment file is made.
+type Make struct {
+	Format uint64
+	Blocks int
+	Codecs map[uint8]int // blocks, by codec
+}
+
+// MakeOf tells how the segment file at path is made; it must be sound.
+func MakeOf(path string) (Make, error) {
+	in, err := inspect(path)
+	if err != nil {
+		return Make{}, err
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Make{}, err
+	}
+	p, err := openPages(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		return Make{}, err
+	}
+	m := Make{Format: in.format, Codecs: map[uint8]int{}}
+	err = p.walk(func(bucket string, key, value []byte) error {
+		if bucket != bucketBlocks {
+			return nil
+		}
+		f, err := parseFrame(value, kindBlock, in.identity, keyNumber(key))
+		m.Blocks++
+		m.Codecs[f.codec]++
+		return err
+	})
+	return m, err
+}
+
+// Rewrite copies the segment file at one path to another, as thinning does.
+func Rewrite(from, to string) error {
+	seg := &segment{}
+	db, err := openBolt(from, seg.options())
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyInto(to, db, seg.options()), db.Close())
 }

@@ -144,6 +144,14 @@ func TestACompressedBlockIsReadAsEver(t *testing.T) {
 		1500d1`), 6, []event.Event{ev, ev})
 }
 
+func TestAZstdBlockIsReadAsEver(t *testing.T) {
+	ev := event.Event{ID: "m1", Name: "Application Opened", Body: []byte(strings.Repeat("a", 200))}
+	readsAs(t, unhex(t, `
+		746b643103020000887766554433221106000000000000007b6c50c4a00100000200000030000000
+		9a8a3ebe28b52ffd4000c2002d0100a40100026d31124170706c69636174696f6e204f70656e6564
+		c8016102042b5eb201127163`), 6, []event.Event{ev, ev})
+}
+
 func readsAs(t *testing.T, stored []byte, number uint64, want []event.Event) {
 	t.Helper()
 	f, err := parseFrame(stored, kindBlock, goldenIdentity, number)
