@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"trackd/event"
 	"trackd/ingest"
-	"trackd/queue"
 	"trackd/queue/boltqueue"
 	"trackd/sender"
 )
@@ -27,65 +24,27 @@ const (
 	// sender, not the limiter. It is why a drain wires the rooms itself, for
 	// the daemon's configuration allows no more than Customer.io does.
 	unpaced = 10_000_000
+
+	// whileDraining is longer than any drain: clients of one end with it.
+	whileDraining = time.Hour
 )
 
-// playSink answers every POST with 200 {}.
+// playDrain delivers what is in a queue and measures how fast, with both doors
+// open if they are named.
 //
-//	sink ADDRESS
-func playSink(_ context.Context, args []string) error {
-	ln, err := net.Listen("tcp", args[0])
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(os.Stderr, "ready")
-	return http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte("{}"))
-	}))
-}
-
-// playFill puts events into a queue at rest.
-//
-//	fill DIR COUNT
-func playFill(ctx context.Context, args []string) error {
-	count, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	q, err := boltqueue.Open(boltqueue.Options{Dir: args[0]})
-	if err != nil {
-		return err
-	}
-	for n := 0; n < count; {
-		var batch queue.Batch
-		for ; n < count && len(batch.Events) < 1000; n++ {
-			ev, err := event.Parser{}.Parse(sample(nil, 1, n), time.Now())
-			if err != nil {
-				return err
-			}
-			batch.Events = append(batch.Events, ev)
-		}
-		if err := q.Append(ctx, batch); err != nil {
-			return err
-		}
-	}
-	return errors.Join(q.Close(), load{Events: uint64(count)}.print())
-}
-
-// playDrain delivers what is in a queue and measures how fast, with the socket
-// open if one is named.
-//
-//	drain DIR URL COUNT [SOCKET]
+//	drain DIR URL COUNT [SOCKET ADDRESS]
 func playDrain(ctx context.Context, args []string) error {
-	count, err := strconv.ParseUint(args[2], 10, 64)
+	var dir, url string
+	var count int
+	if err := scan(args, &dir, &url, &count); err != nil {
+		return err
+	}
+	var commits atomic.Uint64
+	q, err := openQueue(dir, func(boltqueue.Commit) { commits.Add(1) })
 	if err != nil {
 		return err
 	}
-	q, err := boltqueue.Open(boltqueue.Options{Dir: args[0]})
-	if err != nil {
-		return err
-	}
-	s, err := sender.New(sender.Options{Queue: q, URL: args[1], Workers: drainWorkers,
+	s, err := sender.New(sender.Options{Queue: q, URL: url, Workers: drainWorkers,
 		Settings: sender.Settings{Key: "bench", Rate: unpaced, Burst: unpaced}})
 	if err != nil {
 		return err
@@ -94,31 +53,39 @@ func playDrain(ctx context.Context, args []string) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	if len(args) > 3 {
-		if err := serveLines(ctx, group, q, args[3]); err != nil {
+		if err := openDoors(ctx, group, q, args[3], args[4]); err != nil {
 			return err
 		}
 	}
-	begin := time.Now()
-	group.Go(func() error { return s.Run(ctx) })
-	group.Go(func() error {
-		defer cancel()
-		return awaitDelivered(ctx, s, count)
+	got, err := delivering(count, &commits, func() error {
+		group.Go(func() error { return s.Run(ctx) })
+		err := awaitDelivered(ctx, s, uint64(count))
+		cancel()
+		return errors.Join(err, group.Wait())
 	})
-	err = group.Wait()
-	took := time.Since(begin)
-	return errors.Join(err, q.Close(), load{Events: count, Rate: float64(count) / took.Seconds()}.print())
+	if err := errors.Join(err, q.Close()); err != nil {
+		return err
+	}
+	return got.print()
 }
 
-func serveLines(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, socket string) error {
-	doors, err := ingest.New(ingest.Options{Queue: q})
+// openDoors serves both doors in group.
+func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, socket, address string) error {
+	server, err := ingest.New(ingest.Options{Queue: q})
 	if err != nil {
 		return err
 	}
-	ln, err := net.Listen("unix", socket)
+	lines, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return doors.Run(ctx, ingest.Doors{Lines: []net.Listener{ln}}) })
+	web, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error {
+		return server.Run(ctx, ingest.Doors{Lines: []net.Listener{lines}, HTTP: []net.Listener{web}})
+	})
 	return nil
 }
 
@@ -135,86 +102,70 @@ func awaitDelivered(ctx context.Context, s *sender.Sender, count uint64) error {
 	return nil
 }
 
-// sink starts a sink and returns the base URL that leads to it.
-func (b *bench) sink() (*server, string, error) {
-	address, err := freeAddress()
+// drainTrackd measures delivery alone.
+func drainTrackd(t *turn) (figures, error) {
+	dir, err := t.filled(t.Fill)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	s, err := b.start("ready", nil, b.self, "role", "sink", address)
-	return s, "http://" + address + "/v1", err
+	return t.drain(dir, t.Fill)
 }
 
-// withSink runs one measurement against a sink of its own.
-func (b *bench) withSink(do func(url string) (load, error)) (float64, error) {
-	s, url, err := b.sink()
+// drainFloor measures POSTs of what needs no queue.
+func drainFloor(t *turn) (figures, error) {
+	return t.withSink(func(url string) (figures, error) { return t.play("post", url+"/track", drainWorkers, t.Fill) })
+}
+
+// drain measures the delivery of count events from the queue in dir.
+func (t *turn) drain(dir string, count int) (figures, error) {
+	return t.withSink(func(url string) (figures, error) { return t.play("drain", dir, url, count) })
+}
+
+// drainUnder measures delivery while a client presses on a door, and adds what
+// the client saw.
+func drainUnder(press client) func(*turn) (figures, error) {
+	return func(t *turn) (figures, error) {
+		dir, err := t.filled(t.Fill)
+		if err != nil {
+			return nil, err
+		}
+		return t.withSink(func(url string) (figures, error) { return t.drainPressed(dir, url, press) })
+	}
+}
+
+func (t *turn) drainPressed(dir, url string, press client) (figures, error) {
+	addresses, err := freeAddresses(1)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	got, err := do(url)
-	return got.Rate, errors.Join(err, s.stop())
-}
-
-func (b *bench) drainTrackd() (float64, error) {
-	return b.withSink(func(url string) (got load, err error) {
-		dir, err := b.filled()
-		if err != nil {
-			return got, err
+	short, err := os.MkdirTemp(t.short, "")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{socket: filepath.Join(short, "events.sock"), http: addresses[0]}
+	longer := *t.bench
+	longer.Time = whileDraining
+	var seen figures
+	var clients errgroup.Group
+	clients.Go(func() error {
+		if err := await(s); err != nil {
+			return err
 		}
-		return got, b.run(&got, "drain", dir, url, fmt.Sprint(b.fill))
+		role, args := press(&longer, s)
+		seen, err = t.play(role, args...)
+		return err
 	})
+	got, err := t.play("drain", dir, url, t.Fill, s.socket, s.http)
+	err = errors.Join(err, clients.Wait())
+	return got.with(seen), err
 }
 
-func (b *bench) drainFloor() (float64, error) {
-	return b.withSink(func(url string) (got load, err error) {
-		return got, b.run(&got, "post", url+"/track", fmt.Sprint(drainWorkers), fmt.Sprint(b.fill))
-	})
-}
-
-// drainUnderIngest measures delivery while four clients write as fast as they
-// are answered.
-func (b *bench) drainUnderIngest() (float64, error) {
-	return b.withSink(func(url string) (got load, err error) {
-		dir, err := b.filled()
-		if err != nil {
-			return got, err
-		}
-		socket := filepath.Join(dir, "events.sock")
-		var clients errgroup.Group
-		clients.Go(func() error {
-			var ignored load
-			return b.pressure(socket, &ignored)
-		})
-		err = b.run(&got, "drain", dir, url, fmt.Sprint(b.fill), socket)
-		return got, errors.Join(err, clients.Wait())
-	})
-}
-
-// pressure writes to the socket, once it is there, until the drain is over.
-func (b *bench) pressure(socket string, got *load) error {
+// await returns once both doors of s are open.
+func await(s *server) error {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			return b.run(got, "lines", socket, "4", "256", "1m")
+		if conn, err := net.Dial("tcp", s.http); err == nil {
+			return conn.Close() // it is the last to open
 		}
 	}
-	return fmt.Errorf("no socket at %s", socket)
-}
-
-// filled returns the directory of a queue with b.fill events.
-func (b *bench) filled() (string, error) {
-	dir, err := b.fresh()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(dir, "queue")
-	var got load
-	return dir, b.run(&got, "fill", dir, fmt.Sprint(b.fill))
-}
-
-func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
+	return fmt.Errorf("nobody serves at %s", s.http)
 }

@@ -19,18 +19,25 @@ import (
 // playFloor serves both doors with the least that is durable, until it is
 // killed.
 //
-//	floor DIR ADDRESS
+//	floor DIR SOCKET ADDRESS
 func playFloor(_ context.Context, args []string) error {
-	committer, err := floor.Open(filepath.Join(args[0], "floor.db"))
+	var dir, socket, address string
+	if err := scan(args, &dir, &socket, &address); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	committer, err := floor.Open(filepath.Join(dir, "floor.db"))
 	if err != nil {
 		return err
 	}
 	d := doors{committer}
-	lines, err := net.Listen("unix", filepath.Join(args[0], "events.sock"))
+	lines, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	web, err := net.Listen("tcp", args[1])
+	web, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
@@ -44,7 +51,13 @@ func playFloor(_ context.Context, args []string) error {
 // doors are both ways into the floor.
 type doors struct{ *floor.Committer }
 
+// post makes the body of a POST durable. To a GET it says how many commits
+// there were.
 func (d doors) post(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		fmt.Fprintln(w, "commits", d.Commits())
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
 		err = d.Append(body)

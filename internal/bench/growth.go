@@ -1,0 +1,3 @@
+package main
+
+func growthTables(settings) []table { return nil }
