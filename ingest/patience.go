@@ -17,6 +17,11 @@ const (
 	maxLastWait  = 500 * time.Millisecond
 	maxLastBytes = 1 << 20
 
+	// lull is how long a client must be silent to lose its large buffer. Were it
+	// lost after every burst, the next would begin with a read, and a commit, of
+	// a few lines only.
+	lull = 100 * time.Millisecond
+
 	// maxLastReply bounds how long a stopping server waits for a client to take
 	// its last reply. One that listens does so at once.
 	maxLastReply = 2 * time.Second
@@ -53,13 +58,21 @@ func (c *conn) arm() (left *time.Duration, err error) {
 
 // armLine is arm while all is well.
 func (c *conn) armLine() *time.Duration {
-	if !c.in.unfinished() {
-		if c.armed {
-			c.net.SetReadDeadline(time.Time{})
-			c.armed = false
-		}
-		return nil
+	switch {
+	case c.in.unfinished():
+		return c.armUnfinished()
+	case c.large != nil:
+		c.net.SetReadDeadline(time.Now().Add(lull))
+		c.armed = true
+	case c.armed:
+		c.net.SetReadDeadline(time.Time{})
+		c.armed = false
 	}
+	return nil
+}
+
+// armUnfinished is arm while the rest of a line is awaited.
+func (c *conn) armUnfinished() *time.Duration {
 	if c.begun != c.in.current() {
 		c.begun, c.lineLeft = c.in.current(), c.server.opts.LineTimeout
 	}

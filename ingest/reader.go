@@ -51,8 +51,12 @@ func (c *conn) fill() error {
 		case err == nil: // a reader may return nothing
 		case c.stopping:
 			return errStopping
-		case c.reading.Err() == nil:
+		case c.reading.Err() != nil: // what is buffered is still read
+		case c.in.unfinished():
 			return errUnfinished
+		default: // a lull
+			c.in.use(c.small)
+			c.returnLarge()
 		}
 	}
 }
@@ -76,15 +80,11 @@ func (c *conn) read(left *time.Duration) (int, error) {
 	return n, err
 }
 
-// fitBuffer lends the connection a large buffer while it has much to say.
+// fitBuffer lends the connection a large buffer when it has much to say.
 func (c *conn) fitBuffer() {
-	switch {
-	case c.large == nil && c.crowded:
+	if c.large == nil && c.crowded {
 		c.large = c.server.buffers.Get().(*[]byte)
 		c.in.use(*c.large)
-	case c.large != nil && !c.crowded && c.in.empty():
-		c.in.use(c.small)
-		c.returnLarge()
 	}
 }
 
