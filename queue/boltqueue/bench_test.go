@@ -2,10 +2,12 @@ package boltqueue_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"testing"
 
+	"trackd/event"
 	"trackd/internal/bench/floor"
 	"trackd/queue"
 	"trackd/queue/boltqueue"
@@ -52,4 +54,40 @@ func benchFloor(b *testing.B, callers, size int) {
 	if err := c.Close(); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkBlock is what a full block costs on the way in and on the way out,
+// and the disk it takes, when its events pass through and when they wait.
+func BenchmarkBlock(b *testing.B) {
+	for name, wait := range map[string]bool{"passing": false, "waiting": true} {
+		blocks, err := boltqueue.NewBlocks(wait)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var events []event.Event
+		dice := rand.New(rand.NewPCG(1, 1))
+		for size := 0; size < blocks.Full(); size += len(events[len(events)-1].Body) {
+			events = append(events, realistic(dice))
+		}
+		stored := blocks.Pack(events)
+		b.Run("pack/"+name, func(b *testing.B) {
+			for b.Loop() {
+				stored = blocks.Pack(events)
+			}
+			reportBlocks(b, events, stored)
+		})
+		b.Run("unpack/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := blocks.Unpack(stored); err != nil {
+					b.Fatal(err)
+				}
+			}
+			reportBlocks(b, events, stored)
+		})
+	}
+}
+
+func reportBlocks(b *testing.B, events []event.Event, stored []byte) {
+	b.ReportMetric(float64(b.N*len(events))/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(len(stored))/float64(len(events)), "B/event")
 }

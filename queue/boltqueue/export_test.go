@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"trackd/event"
 )
 
 // Knobs reach what only tests may turn.
@@ -124,4 +126,42 @@ func Rewrite(from, to string) error {
 		return err
 	}
 	return errors.Join(copyInto(to, db, seg.options()), db.Close())
+}
+
+// Blocks packs and unpacks the blocks of events that pass through, or wait.
+type Blocks struct{ packing }
+
+// NewBlocks returns Blocks with a packer of their own.
+func NewBlocks(wait bool) (Blocks, error) {
+	p, err := newPacker()
+	b := Blocks{packing{packer: p}}
+	if wait {
+		b.stay = waiting
+	}
+	return b, err
+}
+
+// Full is how many bytes of events fill a block.
+func (b Blocks) Full() int { return b.stay.blockBytes() }
+
+// Pack makes a block of events and returns it as stored.
+func (b Blocks) Pack(events []event.Event) []byte {
+	block := newBlock(time.Now(), 2*b.Full(), b.packing)
+	for _, ev := range events {
+		block.add(ev)
+	}
+	return block.value(1, 1)
+}
+
+// Unpack takes a block as stored apart.
+func (b Blocks) Unpack(stored []byte) ([]event.Event, error) {
+	f, err := parseFrame(stored, kindBlock, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := f.unpack(b.packer)
+	if err != nil {
+		return nil, err
+	}
+	return decodeBlock(raw, int(f.count))
 }
