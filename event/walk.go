@@ -12,25 +12,33 @@ import (
 
 // member is where one member of an object stands in a text.
 type member struct {
-	key        int // offset of the name's opening quote
+	key, colon int // the name, with its quotes, is text[key:colon]
 	start, end int // the value is text[start:end]; end is 0 if there is no such member
 }
 
 // name returns the decoded name of m.
-func (m member) name(text []byte) []byte { return unquote(text[m.key:skipString(text, m.key)]) }
+func (m member) name(text []byte) []byte { return unquote(text[m.key:m.colon]) }
 
 // value returns the JSON text of m's value, empty when m is absent.
 func (m member) value(text []byte) []byte { return text[m.start:m.end] }
 
 // kind returns the kind of m's value, KindInvalid when m is absent.
-func (m member) kind(text []byte) jsontext.Kind { return jsontext.Value(m.value(text)).Kind() }
+func (m member) kind(text []byte) jsontext.Kind {
+	if m.end == 0 {
+		return jsontext.KindInvalid
+	}
+	if c := text[m.start]; c != '-' && (c < '0' || c > '9') {
+		return jsontext.Kind(c) // named for the first byte of its values
+	}
+	return jsontext.KindNumber
+}
 
 // members yields the members of the object that opens at text[open].
 func members(text []byte, open int) iter.Seq[member] {
 	return func(yield func(member) bool) {
 		for i := skipSpace(text, open+1); text[i] != '}'; {
-			m := member{key: i}
-			i = skipSpace(text, skipString(text, i))
+			m := member{key: i, colon: skipString(text, i)}
+			i = skipSpace(text, m.colon)
 			m.start = skipSpace(text, i+len(":"))
 			m.end = skipValue(text, m.start)
 			if !yield(m) {
@@ -66,8 +74,16 @@ func skipValue(text []byte, i int) int {
 	case '{', '[':
 		return skipNested(text, i)
 	}
-	for i < len(text) && bytes.IndexByte([]byte(",]}"+jsonSpace), text[i]) < 0 {
-		i++
+	return skipScalar(text, i)
+}
+
+// skipScalar returns the offset behind the number or word that begins at text[i].
+func skipScalar(text []byte, i int) int {
+	for ; i < len(text); i++ {
+		switch text[i] {
+		case ',', ']', '}', ' ', '\t', '\r', '\n':
+			return i
+		}
 	}
 	return i
 }
@@ -129,7 +145,7 @@ func unquote(quoted []byte) []byte {
 // nestsDeeper reports whether text, which need not be valid, opens more than
 // limit objects and arrays within each other.
 func nestsDeeper(text []byte, limit int) bool {
-	if bytes.Count(text, []byte{'{'})+bytes.Count(text, []byte{'['}) <= limit {
+	if len(text) <= limit || bytes.Count(text, []byte{'{'})+bytes.Count(text, []byte{'['}) <= limit {
 		return false // not even if all of them nested
 	}
 	depth, quoted := 0, false
