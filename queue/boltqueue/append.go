@@ -21,6 +21,7 @@ type group struct {
 	blocks  []*block
 	rejects []queue.Reject
 	bytes   int
+	callers int
 	expect  int           // bytes of the group before: so much may come again
 	taken   chan struct{} // closed when the writer took it
 	done    chan struct{} // closed when it is durable or failed
@@ -83,6 +84,7 @@ func (in *intake) add(b queue.Batch, size int, now time.Time) (*group, <-chan st
 	case g.bytes > 0 && g.bytes+size > groupBytes:
 		return nil, g.taken, nil
 	}
+	g.callers++
 	hint := size
 	for _, ev := range b.Events {
 		g.addEvent(ev, now, hint)

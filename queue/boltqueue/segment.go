@@ -46,6 +46,7 @@ type segment struct {
 	mu       sync.Mutex
 	db       *bolt.DB  // nil while closed
 	file     *os.File  // that db reads and writes, and closes
+	named    bool      // the file had a name when it was last looked at
 	identity uint64    // known once opened
 	used     time.Time // when somebody last entered
 	broken   error     // bbolt panicked here: never entered again in this process
@@ -187,31 +188,23 @@ func (s *segment) enter(fn func(*bolt.DB) error) (err error) {
 	if err := s.open(); err != nil {
 		return err
 	}
-	if err := s.longEnough(s.file); err != nil {
+	if err := s.lookAt(s.file); err != nil {
 		return err // nothing in the map may be touched
 	}
 	s.used = time.Now()
 	return fn(s.db)
 }
 
-// longEnough checks that nobody cut the file short. The caller holds mu.
-func (s *segment) longEnough(f *os.File) error {
-	info, err := f.Stat()
-	if err == nil && info.Size() < s.size {
-		err = fmt.Errorf("segment %d: %w: it was cut from %d bytes to %d", s.number, errDamaged, s.size, info.Size())
-	}
-	return err
-}
-
-// named checks that the file still has a name: what is written to one that
-// was removed is lost.
-func (s *segment) named() error {
+// lookAt notes whether the file still has a name, and checks that nobody cut it
+// short. The caller holds mu.
+func (s *segment) lookAt(f *os.File) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(s.file.Fd()), &st); err != nil {
-		return err
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fmt.Errorf("segment %d: stat: %w", s.number, err)
 	}
-	if st.Nlink == 0 {
-		return fmt.Errorf("segment %d: %w: somebody removed its file", s.number, errDamaged)
+	s.named = st.Nlink > 0
+	if st.Size < s.size {
+		return fmt.Errorf("segment %d: %w: it was cut from %d bytes to %d", s.number, errDamaged, s.size, st.Size)
 	}
 	return nil
 }
@@ -228,7 +221,7 @@ func (s *segment) open() error {
 			return nil, err
 		}
 		s.file = f // bbolt closes it, also when it cannot open what is in it
-		return f, s.longEnough(f)
+		return f, s.lookAt(f)
 	}
 	db, err := openBolt(s.path, opts)
 	if err != nil {
@@ -274,8 +267,8 @@ func (s *segment) view(fn func(*bolt.Tx) error) error {
 // keeps the size in step.
 func (s *segment) update(fn func(*bolt.Tx) error) error {
 	return s.enter(func(db *bolt.DB) error {
-		if err := s.named(); err != nil {
-			return err
+		if !s.named { // what is written to it is lost
+			return fmt.Errorf("segment %d: %w: somebody removed its file", s.number, errDamaged)
 		}
 		tx, err := db.Begin(true)
 		if err != nil {

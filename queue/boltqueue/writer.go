@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -68,6 +69,9 @@ func (q *Queue) commit(g *group) {
 		q.returnRejects(g.rejects)
 	}
 	close(g.done)
+	if g.callers > 1 {
+		runtime.Gosched() // what they bring next should not miss the next commit
+	}
 	q.opts.OnCommit(Commit{Duration: time.Since(begin), Events: g.events(), Err: g.err})
 }
 
