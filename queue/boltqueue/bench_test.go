@@ -66,8 +66,10 @@ func BenchmarkBlock(b *testing.B) {
 		}
 		var events []event.Event
 		dice := rand.New(rand.NewPCG(1, 1))
-		for size := 0; size < blocks.Full(); size += len(events[len(events)-1].Body) {
-			events = append(events, realistic(dice))
+		for size := 0; size < blocks.Full(); {
+			ev := realistic(dice)
+			events = append(events, ev)
+			size += len(ev.ID) + len(ev.Name) + len(ev.Body)
 		}
 		stored := blocks.Pack(events)
 		b.Run("pack/"+name, func(b *testing.B) {
