@@ -64,6 +64,7 @@ var rooms = map[string]room{
 	"admin":                {[]string{queue, event, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
 	"config":               {[]string{yaml}, "settings are plain data: what they mean to a room, cmd says"},
 	"internal/listen":      {[]string{sys}, "a socket is a socket, whoever serves on it"},
+	"internal/tuning":      {nil, "it sets a process up and knows nothing of what runs in it"},
 	"internal/systemd":     {[]string{systemd, sys}, "it tells how we are, and asks the rooms through functions"},
 	"internal/sandbox":     {[]string{json, jsonschema, rate}, "it judges us by a schema of its own: sharing package event would share its mistakes"},
 	"internal/bench":       {[]string{anything}, "it measures rooms and bare floors alike"},

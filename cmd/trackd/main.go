@@ -22,6 +22,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"trackd/config"
+	"trackd/internal/tuning"
 )
 
 // version is stamped by the linker: -ldflags "-X main.version=1.2.3".
@@ -36,6 +37,7 @@ const (
 )
 
 func main() {
+	tuning.Apply()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills at once
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
