@@ -12,7 +12,8 @@ import (
 // job is one delivery a worker is to attempt.
 type job struct {
 	delivery queue.Delivery
-	epoch    uint64
+	epoch    uint64 // of the gate when it was launched
+	probe    bool   // to be tried although the line is not open
 }
 
 // loan is what one Lease brought.
@@ -35,9 +36,16 @@ func (s *scheduler) leaser(ctx context.Context) {
 func (s *scheduler) worker(ctx context.Context) {
 	buf := make([]byte, maxText)
 	for j := range s.jobs {
+		if s.halted.Load() && !j.probe {
+			s.reports <- report{delivery: j.delivery, verdict: untried, epoch: j.epoch}
+			continue
+		}
 		began := time.Now()
 		a := s.client.attempt(ctx, j.delivery.Event.Body, buf)
 		v, r := judge(a)
+		if v == retry || v == deny {
+			s.halted.Store(true)
+		}
 		s.metrics.attempts[r].Observe(time.Since(began).Seconds())
 		s.trace(ctx, j.delivery, a, r)
 		s.reports <- report{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trackd/queue"
@@ -17,16 +18,22 @@ type scheduler struct {
 
 	wants   chan int  // to the leaser, capacity 1
 	loans   chan loan // from the leaser, capacity 1
-	jobs    chan job  // to the workers, capacity workers
+	jobs    chan job  // to the workers, capacity maxLaunched
 	reports chan report
 	batches chan []queue.Outcome // to the settler
 
-	held     []queue.Delivery // leased, not tried yet
+	// halted tells the workers to try none of the jobs that wait for them, but
+	// for probes. A worker sets it on trouble, so that nobody goes on before
+	// step, which sets it anew, knows what the trouble means.
+	halted atomic.Bool
+
+	held     []queue.Delivery // leased, not launched yet
 	spare    *spare
-	inFlight int
+	launched int  // jobs not reported yet
 	asked    bool // the leaser is at work
 	askedAt  time.Time
 	outcomes []queue.Outcome // for the settler, when it is free
+	oldest   time.Time       // when outcomes began to gather; zero: there are none
 	stopping bool
 	err      error // why, if not by the context
 
@@ -46,6 +53,9 @@ const (
 	candidates  = 16   // leased to choose a probe from
 	maxOutcomes = 1024 // unsettled; with more nothing new is sent
 
+	// gather is how long an outcome may wait for others to be settled with.
+	gather = 5 * time.Millisecond
+
 	// patience is how long a fresh candidate may take to come before the spare is
 	// the probe.
 	patience = 20 * time.Millisecond
@@ -56,8 +66,8 @@ func newScheduler(s *Sender) *scheduler {
 		Sender:  s,
 		wants:   make(chan int, 1),
 		loans:   make(chan loan, 1),
-		jobs:    make(chan job, s.workers),
-		reports: make(chan report, s.workers),
+		jobs:    make(chan job, s.maxLaunched()),
+		reports: make(chan report, s.maxLaunched()),
 		batches: make(chan []queue.Outcome),
 		begin:   time.Now(),
 	}
@@ -104,12 +114,14 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		wait := s.step(time.Now())
+		now := time.Now()
+		wait := s.step(now)
 		if s.stopping && (stop != nil || s.idle()) {
 			return
 		}
+		settler, gathering := s.settlerIfDue(now)
 		var due <-chan time.Time
-		if wait > 0 {
+		if wait = sooner(wait, gathering); wait > 0 {
 			timer.Reset(wait)
 			due = timer.C
 		}
@@ -123,23 +135,39 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 			s.reported(r)
 		case l := <-s.loans:
 			s.loaned(l)
-		case s.settlerIfAny() <- s.outcomes:
-			s.outcomes = nil
+		case settler <- s.outcomes:
+			s.outcomes, s.oldest = nil, time.Time{}
 		}
 	}
 }
 
-func (s *scheduler) idle() bool {
-	return s.inFlight == 0 && !s.asked && len(s.outcomes) == 0
+// sooner is the shorter of two waits, where 0 means that there is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
-// settlerIfAny is where outcomes go, or nil, which never takes any, when there
-// are none.
-func (s *scheduler) settlerIfAny() chan<- []queue.Outcome {
+func (s *scheduler) idle() bool {
+	return s.launched == 0 && !s.asked && len(s.outcomes) == 0
+}
+
+// settlerIfDue is where outcomes go. It is nil, which never takes any, when
+// there are none, or while they may wait for others; then gathering is how much
+// longer.
+func (s *scheduler) settlerIfDue(now time.Time) (settler chan<- []queue.Outcome, gathering time.Duration) {
 	if len(s.outcomes) == 0 {
-		return nil
+		return nil, 0
 	}
-	return s.batches
+	if s.oldest.IsZero() {
+		s.oldest = now
+	}
+	gathering = gather - now.Sub(s.oldest)
+	if gathering <= 0 || len(s.outcomes) >= chunk || s.launched == 0 || s.stopping {
+		return s.batches, 0
+	}
+	return nil, gathering
 }
 
 // step does all that can be done now and returns how long until there may be
@@ -147,6 +175,7 @@ func (s *scheduler) settlerIfAny() chan<- []queue.Outcome {
 func (s *scheduler) step(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.halted.Store(s.stopping || s.line.state() != Open || s.line.pace.quiet.After(now))
 	switch {
 	case s.stopping:
 		s.giveBack()
@@ -168,15 +197,19 @@ func (s *scheduler) flow(now time.Time) time.Duration {
 	if len(s.held) < s.workers {
 		s.ask(now, s.appetite())
 	}
-	for len(s.held) > 0 && s.inFlight < s.workers && len(s.outcomes) < maxOutcomes {
+	for len(s.held) > 0 && s.launched < s.maxLaunched() && len(s.outcomes) < maxOutcomes {
 		if wait := s.line.pace.take(now); wait > 0 {
 			return wait
 		}
-		s.launch(s.held[0])
+		s.launch(s.held[0], false)
 		s.held = s.held[1:]
 	}
 	return 0
 }
+
+// maxLaunched is how many jobs the workers may have: one each in hand, and one
+// each to go on with, so that none waits for the scheduler to come round.
+func (s *Sender) maxLaunched() int { return 2 * s.workers }
 
 // appetite is how many to lease at once: what goes out within a second, since
 // what is held here waits behind nothing, while due retries wait in the queue.
@@ -198,7 +231,7 @@ func (s *scheduler) probe(now time.Time) time.Duration {
 	}
 	if len(s.held) > 0 {
 		i := gate.pick(s.held)
-		s.launch(s.held[i])
+		s.launch(s.held[i], true)
 		s.held = slices.Delete(s.held, i, i+1)
 		s.giveBack()
 		gate.launch()
@@ -225,15 +258,15 @@ func (s *scheduler) probeSpare(now time.Time) time.Duration {
 	if s.expire(now, d) {
 		return s.probeSpare(now)
 	}
-	s.launch(d)
+	s.launch(d, true)
 	s.line.gate.launch()
 	return 0
 }
 
-// launch hands d to a worker; there is always a free one.
-func (s *scheduler) launch(d queue.Delivery) {
-	s.inFlight++
-	s.jobs <- job{delivery: d, epoch: s.line.gate.epoch}
+// launch hands d to the workers, who always have room for it.
+func (s *scheduler) launch(d queue.Delivery, probe bool) {
+	s.launched++
+	s.jobs <- job{delivery: d, epoch: s.line.gate.epoch, probe: probe}
 }
 
 // ask has the leaser lease, unless it is at it.
@@ -276,7 +309,11 @@ func (s *scheduler) reported(r report) {
 // conclude learns from one report and settles its event, or keeps it as the
 // spare.
 func (s *scheduler) conclude(now time.Time, r report) {
-	s.inFlight--
+	s.launched--
+	if r.verdict == untried && !s.stopping {
+		s.held = append(s.held, r.delivery)
+		return
+	}
 	before := s.line.gate.state
 	o := s.line.learn(now, r)
 	s.metrics.settled(o, r.delivery.Taken, now)
