@@ -64,7 +64,7 @@ func (c *client) attempt(ctx context.Context, body, buf []byte) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	creds := c.creds.Load()
-	resp, err := c.transport.RoundTrip(c.request(ctx, creds, body))
+	resp, err := c.transport.RoundTrip(creds.request(ctx, body))
 	if err != nil {
 		return answer{err: clean(err, creds)}
 	}
@@ -72,16 +72,13 @@ func (c *client) attempt(ctx context.Context, body, buf []byte) answer {
 	return read(resp, creds, buf)
 }
 
-// request builds the one request there is. Its header is shared by all and
-// must not be changed.
-func (c *client) request(ctx context.Context, creds *credentials, body []byte) *http.Request {
-	req := (&http.Request{
-		Method:        http.MethodPost,
-		URL:           c.target,
-		Host:          c.target.Host,
-		Header:        creds.header,
-		ContentLength: int64(len(body)),
-	}).WithContext(ctx)
+// request returns a copy of the one request there is, to send body with it. Its
+// header is shared by all and must not be changed.
+func (c *credentials) request(ctx context.Context, body []byte) *http.Request {
+	req := c.blank.WithContext(ctx)
+	req.ContentLength = int64(len(body))
+	// In these very types: net/http sends header and body of what it knows to be
+	// in memory in one piece.
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	req.Body, _ = req.GetBody()
 	return req

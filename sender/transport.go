@@ -26,9 +26,9 @@ type client struct {
 
 // credentials is a key and what is made from it. It is never changed.
 type credentials struct {
-	key    string
-	token  string // as it stands in the Authorization header
-	header http.Header
+	key   string
+	token string        // as it stands in the Authorization header
+	blank *http.Request // what all requests with this key have in common
 }
 
 func newClient(o Options) (*client, error) {
@@ -95,7 +95,7 @@ func (c *client) useKey(key string) (changed bool) {
 		return false
 	}
 	token := base64.StdEncoding.EncodeToString([]byte(key + ":"))
-	c.creds.Store(&credentials{key: key, token: token, header: http.Header{
+	blank := &http.Request{Method: http.MethodPost, URL: c.target, Host: c.target.Host, Header: http.Header{
 		"Authorization": {"Basic " + token},
 		"Content-Type":  {"application/json"},
 		"User-Agent":    {c.agent},
@@ -105,7 +105,8 @@ func (c *client) useKey(key string) (changed bool) {
 		// on another connection when a kept-alive one turns out to be dead.
 		// The messageId makes a repetition harmless.
 		"Idempotency-Key": {},
-	}})
+	}}
+	c.creds.Store(&credentials{key: key, token: token, blank: blank})
 	return true
 }
 
