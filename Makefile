@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 SOAK ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo interop ci soak bench microbench crash fuzz growth \
+.PHONY: help build modules format vet test race lint demo interop ci soak bench bench-tables microbench crash fuzz growth \
 	package systemd-test image-test
 
 help: ## list the targets
@@ -31,8 +31,12 @@ ci: ## run every step of CI
 soak: ## load, trouble, kills and a full disk for SOAK, then the account: make soak SOAK=1h
 	TRACKD_SOAK=$(SOAK) go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/trackd
 
+# BENCH takes more flags: make bench BENCH='-dir /mnt/disk -runs 9'
 bench: ## measure trackd beside bare floors, real processes over real sockets
-	go run ./internal/bench
+	go run ./internal/bench $(BENCH)
+
+bench-tables: ## measure what growth, crowds and both ways at once cost; about 15 minutes
+	go run ./internal/bench -tables $(BENCH)
 
 microbench: ## run every benchmark of the packages once
 	go test -run '^$$' -bench . -benchmem ./...

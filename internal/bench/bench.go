@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ type bench struct {
 	settings
 	ctx    context.Context
 	self   string // this program
-	binary string // trackd, built from the checkout as it is shipped
+	binary string // trackd
 	queues string // directory of queues
 	short  string // directory of sockets, whose paths must be short
 
@@ -27,8 +28,12 @@ type bench struct {
 // result is what a work brought, turn by turn. Turns of both sides are pairs.
 type result struct{ trackd, floor []figures }
 
-// measure fills in tables and prints them.
-func measure(ctx context.Context, set settings, tables []table, out io.Writer) (err error) {
+// measure fills in the tables that set asks for and prints them.
+func measure(ctx context.Context, set settings, out io.Writer) (err error) {
+	tables, err := set.choose()
+	if err != nil {
+		return err
+	}
 	b, err := prepare(ctx, set)
 	if err != nil {
 		return err
@@ -51,7 +56,7 @@ func measure(ctx context.Context, set settings, tables []table, out io.Writer) (
 	return r.end()
 }
 
-// prepare makes directories and builds trackd.
+// prepare makes directories, and trackd unless it was built before.
 func prepare(ctx context.Context, set settings) (*bench, error) {
 	b := &bench{ctx: ctx, settings: set, results: map[string]result{}}
 	var errs [3]error
@@ -61,14 +66,25 @@ func prepare(ctx context.Context, set settings) (*bench, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
-	progress("building trackd")
-	b.binary = filepath.Join(b.short, "trackd")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "trackd/cmd/trackd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("build trackd: %w\n%s", err, out), b.close())
+	b.binary = cmp.Or(set.binary, filepath.Join(b.short, "trackd"))
+	if set.binary == "" {
+		if err := build(ctx, b.binary); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
 	}
 	return b, nil
+}
+
+// build builds trackd from the checkout, as it is shipped.
+func build(ctx context.Context, binary string) error {
+	progress("building trackd")
+	defer progress("")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "trackd/cmd/trackd")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build trackd: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // close removes what prepare has made.

@@ -7,12 +7,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"trackd/ingest"
+	"trackd/internal/tuning"
+	"trackd/queue"
 	"trackd/queue/boltqueue"
 	"trackd/sender"
 )
@@ -25,15 +28,19 @@ const (
 	// the daemon's configuration allows no more than Customer.io does.
 	unpaced = 10_000_000
 
+	// pressTime bounds the wait for the clients of a drain.
+	pressTime = 30 * time.Second
+
 	// whileDraining is longer than any drain: clients of one end with it.
 	whileDraining = time.Hour
 )
 
-// playDrain delivers what is in a queue and measures how fast, with both doors
-// open if they are named.
+// playDrain delivers what is in a queue and measures how fast. If doors are
+// named they are open, and it begins when an event has come in.
 //
 //	drain DIR URL COUNT [SOCKET ADDRESS]
 func playDrain(ctx context.Context, args []string) error {
+	tuning.Apply()
 	var dir, url string
 	var count int
 	if err := scan(args, &dir, &url, &count); err != nil {
@@ -54,7 +61,7 @@ func playDrain(ctx context.Context, args []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if len(args) > 3 {
 		if err := openDoors(ctx, group, q, args[3], args[4]); err != nil {
-			return err
+			return errors.Join(err, q.Close())
 		}
 	}
 	got, err := delivering(count, &commits, func() error {
@@ -69,9 +76,21 @@ func playDrain(ctx context.Context, args []string) error {
 	return got.print()
 }
 
-// openDoors serves both doors in group.
+// watched is a queue that tells of the first event.
+type watched struct {
+	*boltqueue.Queue
+	tell func()
+}
+
+func (q watched) Append(ctx context.Context, batch queue.Batch) error {
+	q.tell()
+	return q.Queue.Append(ctx, batch)
+}
+
+// openDoors serves both doors in group and returns when an event comes in.
 func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, socket, address string) error {
-	server, err := ingest.New(ingest.Options{Queue: q})
+	first := make(chan struct{})
+	server, err := ingest.New(ingest.Options{Queue: watched{q, sync.OnceFunc(func() { close(first) })}})
 	if err != nil {
 		return err
 	}
@@ -86,7 +105,12 @@ func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, s
 	group.Go(func() error {
 		return server.Run(ctx, ingest.Doors{Lines: []net.Listener{lines}, HTTP: []net.Listener{web}})
 	})
-	return nil
+	select {
+	case <-first:
+		return nil
+	case <-time.After(pressTime):
+		return errors.New("no event came in")
+	}
 }
 
 func awaitDelivered(ctx context.Context, s *sender.Sender, count uint64) error {

@@ -41,7 +41,8 @@ func (f figures) print() error { return json.NewEncoder(os.Stdout).Encode(f) }
 
 // with returns f and what other has besides.
 func (f figures) with(other figures) figures {
-	both := maps.Clone(other)
+	both := figures{}
+	maps.Copy(both, other)
 	maps.Copy(both, f)
 	return both
 }

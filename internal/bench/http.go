@@ -121,7 +121,7 @@ func leadingNumber(text []byte) (n uint64) {
 // unlessGone drops an error that says that the server has ended: some clients
 // are only there to press on something else, and stop with it.
 func unlessGone(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+	if errors.Is(err, errStopping) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return nil
 	}
 	return err

@@ -25,7 +25,7 @@ func playLines(ctx context.Context, args []string) error {
 	}
 	streamers := make([]*streamer, clients)
 	for i := range streamers {
-		conn, err := net.Dial("unix", args[0])
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: args[0], Net: "unix"})
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func streamed(streamers []*streamer, took time.Duration) figures {
 
 // streamer is one client.
 type streamer struct {
-	conn           net.Conn
+	conn           *net.UnixConn
 	answers        *bufio.Reader
 	tape           tape
 	flight         uint64 // unanswered at most
@@ -75,18 +75,24 @@ type write struct {
 	at   time.Time
 }
 
-// streamUntil fills the window, reads an answer, and so on until ctx ends.
+// streamUntil fills the window, reads an answer, and so on until ctx ends. Then
+// it reads the answers that it has not got: what the server works for, counts.
 func (s *streamer) streamUntil(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.fillWindow()
 		if err == nil {
 			err = s.readAnswer()
 		}
-		if errors.Is(err, errStopping) {
-			return nil
-		}
 		if err != nil {
 			return unlessGone(err)
+		}
+	}
+	if err := s.conn.CloseWrite(); err != nil {
+		return unlessGone(err)
+	}
+	for s.answered < s.sent {
+		if err := s.readAnswer(); err != nil {
+			return fmt.Errorf("%d events sent, %d answered: %w", s.sent, s.answered, err)
 		}
 	}
 	return nil

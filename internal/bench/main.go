@@ -43,17 +43,21 @@ type settings struct {
 	full   bool
 	dir    string
 	json   bool
+	binary string // trackd, if it is built already
 }
 
 func main() {
+	os.Exit(command())
+}
+
+// command returns the exit code.
+func command() int {
 	err := run(os.Args[1:], os.Stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(0)
-	case err != nil:
+	if err != nil && !errors.Is(err, flag.ErrHelp) { // then the help is what was asked for
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // run plays a role if args name one, and else measures. A role dies of a
@@ -68,11 +72,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tables, err := set.choose()
-	if err != nil {
-		return err
-	}
-	return measure(ctx, set, tables, out)
+	return measure(ctx, set, out)
 }
 
 func parse(args []string) (settings, error) {
@@ -93,7 +93,9 @@ func parse(args []string) (settings, error) {
 	if *only != "" {
 		set.only = strings.Split(*only, ",")
 	}
-	switch {
+	switch _, err := set.choose(); {
+	case err != nil:
+		return set, err
 	case flags.NArg() > 0:
 		return set, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case set.Runs < 1 || set.Time <= 0 || set.Fill < 100:

@@ -67,7 +67,7 @@ func pressedWork() work {
 }
 
 // mainTables are what is measured unless -tables is given.
-func mainTables() []table { return []table{goals(), acknowledgement(), cost()} }
+func mainTables() []table { return []table{goals(), acknowledgement(), cost(), stageTable()} }
 
 func goals() table {
 	rate := func(figure string) column { return column{figure, "", "events/s", true} }

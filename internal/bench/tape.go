@@ -3,7 +3,7 @@ package main
 import "fmt"
 
 // tapeBytes bounds the tapes of one client process together.
-const tapeBytes = 24 << 20
+const tapeBytes = 4 << 20
 
 // tape is what a client sends, made ahead and played round and round, so that
 // sending costs no more than the write. It is long enough that no two copies of
@@ -13,10 +13,10 @@ type tape struct {
 	ends []int // of each piece in text
 }
 
-// newTape has as many pieces as one of clients may have, at least 64.
+// newTape has as many pieces as one of clients may have, at least 32.
 func newTape(clients int, piece func(dst []byte, n int) []byte) tape {
 	var t tape
-	for n := 0; n < 64 || len(t.text) < tapeBytes/clients; n++ {
+	for n := 0; n < 32 || len(t.text) < tapeBytes/clients; n++ {
 		t.text = piece(t.text, n)
 		t.ends = append(t.ends, len(t.text))
 	}

@@ -54,6 +54,7 @@ func play(ctx context.Context, role string, args []string) error {
 	roles := map[string]func(context.Context, []string) error{
 		"floor": playFloor, "sink": playSink, "http": playHTTP, "lines": playLines,
 		"fill": playFill, "drain": playDrain, "post": playPost,
+		"bury": playBury, "stage": playStage,
 	}
 	act, known := roles[role]
 	if !known {
