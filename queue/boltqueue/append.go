@@ -43,7 +43,8 @@ func (g *group) events() int {
 	return n
 }
 
-func (g *group) addEvent(ev event.Event, now time.Time, hint int) {
+// addEvent returns the block that ev went to.
+func (g *group) addEvent(ev event.Event, now time.Time, hint int) *block {
 	size := recordSize(ev)
 	if n := len(g.blocks); n == 0 || g.blocks[n-1].full() {
 		g.blocks = append(g.blocks, newBlock(now, max(hint, size, g.expect), g.packing))
@@ -51,10 +52,7 @@ func (g *group) addEvent(ev event.Event, now time.Time, hint int) {
 	b := g.blocks[len(g.blocks)-1]
 	b.add(ev)
 	g.bytes += size
-	if b.full() {
-		// Compressed here, by the caller, while the writer waits for the disk.
-		b.pack()
-	}
+	return b
 }
 
 func (g *group) addReject(r queue.Reject) {
@@ -72,27 +70,35 @@ type intake struct {
 
 func (in *intake) init(p packing) { in.group = newGroup(p, 0) }
 
-// add puts a batch of size bytes into the open group and returns that group,
-// or, when it has no room, the channel that tells when to try again.
-func (in *intake) add(b queue.Batch, size int, now time.Time) (*group, <-chan struct{}, error) {
+// seat is where a batch went.
+type seat struct {
+	group *group
+	full  []*block // those the batch filled up, to be packed by its caller
+}
+
+// add puts a batch of size bytes into the open group and returns where it went,
+// or, when there is no room, the channel that tells when to try again.
+func (in *intake) add(b queue.Batch, size int, now time.Time) (s seat, again <-chan struct{}, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	g := in.group
 	switch {
 	case in.closed:
-		return nil, nil, queue.ErrClosed
+		return s, nil, queue.ErrClosed
 	case g.bytes > 0 && g.bytes+size > groupBytes:
-		return nil, g.taken, nil
+		return s, g.taken, nil
 	}
+	s.group = g
 	g.callers++
-	hint := size
 	for _, ev := range b.Events {
-		g.addEvent(ev, now, hint)
+		if b := g.addEvent(ev, now, size); b.full() {
+			s.full = append(s.full, b)
+		}
 	}
 	for _, r := range b.Rejects {
 		g.addReject(r)
 	}
-	return g, nil, nil
+	return s, nil, nil
 }
 
 // take hands the open group to the writer, or nil when it is empty. The next
@@ -145,17 +151,20 @@ func (q *Queue) appendPart(ctx context.Context, b queue.Batch) error {
 	}
 	size := batchSize(b)
 	for {
-		g, wait, err := q.intake.add(b, size, time.Now())
+		s, again, err := q.intake.add(b, size, time.Now())
 		switch {
 		case err != nil:
 			q.returnRejects(b.Rejects)
 			return err
-		case g != nil:
+		case s.group != nil:
 			nudge(q.kick)
-			return await(ctx, g)
+			for _, full := range s.full { // while the writer waits for the disk
+				full.pack()
+			}
+			return await(ctx, s.group)
 		}
 		select {
-		case <-wait:
+		case <-again:
 		case <-ctx.Done():
 			q.returnRejects(b.Rejects)
 			return ctx.Err()

@@ -3,6 +3,7 @@ package boltqueue
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 
 	"trackd/event"
@@ -27,7 +28,8 @@ type block struct {
 	count int
 	packing
 
-	packed []byte // the frame but for its header; set by pack
+	once   sync.Once // of pack
+	packed []byte    // the frame but for its header; set by pack
 	codec  uint8
 }
 
@@ -57,12 +59,10 @@ func recordSize(ev event.Event) int {
 	return 4*binary.MaxVarintLen32 + len(ev.ID) + len(ev.Name) + len(ev.Body)
 }
 
-// pack compresses the block, leaving room for the header in front.
+// pack compresses the block, once, leaving room for the header in front. No
+// event may be added any more. Safe for concurrent use.
 func (b *block) pack() {
-	if b.packed != nil {
-		return
-	}
-	b.packed, b.codec = b.packer.pack(b.raw, b.stay.codec(len(b.raw)))
+	b.once.Do(func() { b.packed, b.codec = b.packer.pack(b.raw, b.stay.codec(len(b.raw))) })
 }
 
 // value is the block as stored under number in the segment named identity.

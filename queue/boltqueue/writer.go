@@ -82,6 +82,9 @@ func (q *Queue) store(g *group) error {
 	if err != nil {
 		return err
 	}
+	for _, b := range g.blocks {
+		b.pack() // before the segment is entered: others may want to read there
+	}
 	marks := q.pickMarks(seg, time.Now(), true)
 	after, first := seg.stored, seg.stored.nextBlock
 	after.take(g)
