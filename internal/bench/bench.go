@@ -13,6 +13,9 @@ import (
 	"golang.org/x/term"
 )
 
+// errInterrupted means that somebody had enough.
+var errInterrupted = errors.New("interrupted")
+
 // bench is one invocation.
 type bench struct {
 	settings
@@ -28,12 +31,8 @@ type bench struct {
 // result is what a work brought, turn by turn. Turns of both sides are pairs.
 type result struct{ trackd, floor []figures }
 
-// measure fills in the tables that set asks for and prints them.
-func measure(ctx context.Context, set settings, out io.Writer) (err error) {
-	tables, err := set.choose()
-	if err != nil {
-		return err
-	}
+// measure fills in tables and prints them.
+func measure(ctx context.Context, set settings, tables []table, out io.Writer) (err error) {
 	b, err := prepare(ctx, set)
 	if err != nil {
 		return err
@@ -46,6 +45,9 @@ func measure(ctx context.Context, set settings, out io.Writer) (err error) {
 	r.begin()
 	for _, t := range tables {
 		if err := b.fillIn(&t); err != nil {
+			if ctx.Err() != nil {
+				err = errInterrupted // whoever was at work then tells more than anybody wants to know
+			}
 			return errors.Join(r.end(), err)
 		}
 		r.add(t)

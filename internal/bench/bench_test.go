@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,58 +25,74 @@ func TestMain(m *testing.M) {
 }
 
 // tiny is the least that touches everything.
-func tiny(t *testing.T) settings {
-	return settings{Runs: 1, Time: 20 * time.Millisecond, Fill: 200, dir: t.TempDir()}
+func tiny(t *testing.T, binary string) settings {
+	return settings{Runs: 1, Time: 20 * time.Millisecond, Fill: 200, dir: t.TempDir(), binary: binary}
 }
 
 func TestEveryTableIsMeasured(t *testing.T) {
+	t.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0") // else each process takes a second more to end
 	binary := filepath.Join(t.TempDir(), "trackd")
 	if err := build(t.Context(), binary); err != nil {
 		t.Fatal(err)
 	}
-	for _, tables := range []bool{false, true} {
-		set := tiny(t)
-		set.binary, set.tables, set.json = binary, tables, true
+	t.Run("as JSON", func(t *testing.T) {
+		set := tiny(t, binary)
+		set.json = true
+		tables := edges(set)
+		if raceEnabled {
+			t.Log("all tables but the first are left out: a process under the race detector takes long to begin and end")
+			tables = tables[:1]
+		}
 		var out bytes.Buffer
-		if err := measure(t.Context(), set, &out); err != nil {
+		if err := measure(t.Context(), set, tables, &out); err != nil {
 			t.Fatal(err)
 		}
-		want, err := set.choose()
+		wantReport(t, out.Bytes(), tables)
+		wantNothingLeft(t, set)
+	})
+	t.Run("as text", func(t *testing.T) {
+		set := tiny(t, binary)
+		set.only = []string{"drain"}
+		tables, err := set.choose()
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantReport(t, out.Bytes(), want)
-		wantEmpty(t, set.dir)
-	}
-	t.Run("as text", func(t *testing.T) {
-		set := tiny(t)
-		set.binary, set.only = binary, []string{"drain", "ack"}
 		var out bytes.Buffer
-		if err := measure(t.Context(), set, &out); err != nil {
+		if err := measure(t.Context(), set, tables, &out); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"CPU", "fdatasync", "p50", "ratio", "drain, one event a POST", "256 connections", "≥ 0.85", ": after"} {
+		for _, want := range []string{"CPU", "fdatasync", "p50", "events/s", "ratio", "drain, one event a POST", "≥ 0.85", ": after"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %q in\n%s", want, &out)
 			}
 		}
-		if strings.Contains(out.String(), "socket") {
+		if strings.Contains(out.String(), "saturated") {
 			t.Errorf("more than was asked for in\n%s", &out)
 		}
+		wantNothingLeft(t, set)
 	})
 	t.Run("interrupted", func(t *testing.T) {
-		set := tiny(t)
-		set.binary, set.Time = binary, time.Minute
+		set := tiny(t, binary)
+		set.Time = time.Minute
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		if err := measure(ctx, set, &bytes.Buffer{}); err == nil {
-			t.Error("no error")
+		if err := measure(ctx, set, mainTables(), &bytes.Buffer{}); !errors.Is(err, errInterrupted) {
+			t.Errorf("got %v, want %v", err, errInterrupted)
 		}
-		wantEmpty(t, set.dir)
-		if left := children(t); len(left) > 0 {
-			t.Errorf("left running: %v", left)
-		}
+		wantNothingLeft(t, set)
 	})
+}
+
+// edges are all tables; of one that repeats itself with larger numbers, the
+// smallest and the largest.
+func edges(set settings) []table {
+	tables := append(mainTables(), growthTables(set)...)
+	for i, t := range tables {
+		if slices.Contains([]string{"ack", "backlog", "letters", "clients", "sizes"}, t.Name) {
+			tables[i].Rows = []row{t.Rows[0], t.Rows[len(t.Rows)-1]}
+		}
+	}
+	return tables
 }
 
 // wantReport looks for every figure of the tables want in a report.
@@ -123,12 +140,15 @@ func wantCell(t *testing.T, where string, c cell) {
 	}
 }
 
-// wantEmpty fails unless nothing is left in dir.
-func wantEmpty(t *testing.T, dir string) {
+// wantNothingLeft fails unless directories and processes are gone.
+func wantNothingLeft(t *testing.T, set settings) {
 	t.Helper()
-	left, err := os.ReadDir(dir)
+	left, err := os.ReadDir(set.dir)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if left := children(t); len(left) > 0 {
+		t.Errorf("left running: %v", left)
 	}
 }
 
@@ -152,8 +172,7 @@ func TestEveryNameCanBeAskedFor(t *testing.T) {
 	for _, name := range names() {
 		set, err := parse([]string{"-only", name})
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+			t.Fatal(err)
 		}
 		if tables, err := set.choose(); err != nil || len(tables) == 0 {
 			t.Errorf("%s: got %d tables, %v", name, len(tables), err)
@@ -198,6 +217,31 @@ func TestTheRatioIsTheMedianOfPairs(t *testing.T) {
 	}
 	if _, found := newCell(column{figure: p50}, got); found {
 		t.Error("found a figure that no turn has")
+	}
+}
+
+func TestATableIsPrintedAsWideAsItsFloorAsks(t *testing.T) {
+	columns := []column{{taken, "events/s", "events/s", true}, {disk, "MiB", "MiB", false}}
+	both, one := result{trackd: []figures{{taken: 300, disk: 0.5}}, floor: []figures{{taken: 200}}}, result{trackd: []figures{{disk: 0}}}
+	tab := table{Title: "things", columns: columns, Rows: []row{{Says: "both"}, {Says: "one"}}}
+	for i, got := range []result{both, one} {
+		var err error
+		if tab.Rows[i].Cells, err = tab.Rows[i].cells(columns, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	tab.print(&out, 1)
+	want := `
+things  events/s  floor  ratio  MiB
+both    300       200    1.50   0.500
+one     –         –      –      0
+`
+	if out.String() != want {
+		t.Errorf("got %s, want %s", &out, want)
+	}
+	if _, err := (row{Says: "none"}).cells(columns, result{}); err == nil {
+		t.Error("a row without a figure: no error")
 	}
 }
 

@@ -171,12 +171,11 @@ func (t *turn) drainPressed(dir, url string, press client) (figures, error) {
 	longer.Time = whileDraining
 	var seen figures
 	var clients errgroup.Group
-	clients.Go(func() error {
-		if err := await(s); err != nil {
-			return err
+	clients.Go(func() (err error) {
+		if err = await(s); err == nil {
+			role, args := press(&longer, s)
+			seen, err = t.play(role, args...)
 		}
-		role, args := press(&longer, s)
-		seen, err = t.play(role, args...)
 		return err
 	})
 	got, err := t.play("drain", dir, url, t.Fill, s.socket, s.http)

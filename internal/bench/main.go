@@ -72,7 +72,11 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return measure(ctx, set, out)
+	tables, err := set.choose()
+	if err != nil {
+		return err
+	}
+	return measure(ctx, set, tables, out)
 }
 
 func parse(args []string) (settings, error) {
@@ -93,9 +97,7 @@ func parse(args []string) (settings, error) {
 	if *only != "" {
 		set.only = strings.Split(*only, ",")
 	}
-	switch _, err := set.choose(); {
-	case err != nil:
-		return set, err
+	switch {
 	case flags.NArg() > 0:
 		return set, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case set.Runs < 1 || set.Time <= 0 || set.Fill < 100:
