@@ -58,7 +58,7 @@ func (p Parser) ParseBatch(body []byte, now time.Time) ([]Item, error) {
 	for i, raw := range env.elements {
 		item := &items[i]
 		item.Raw = env.merge(raw)
-		item.Event, item.Err = p.parse(item.Raw, now)
+		item.Event, _, item.Err = p.parse(nil, item.Raw, now)
 	}
 	return items, nil
 }

@@ -39,42 +39,67 @@ type Parser struct {
 // of another type is told just that; rules for track calls do not concern it.
 // Parse keeps no reference to raw.
 func (p Parser) Parse(raw []byte, now time.Time) (Event, error) {
-	ev, err := p.parse(raw, now)
-	if err != nil {
-		return Event{}, err
-	}
-	return ev, nil
+	ev, _, err := p.ParseInto(nil, raw, now)
+	return ev, err
 }
 
-// parse is Parse with the error in its own type.
-func (p Parser) parse(raw []byte, now time.Time) (Event, *Error) {
+// ParseInto is Parse with the Body written to the beginning of room, if it fits,
+// instead of memory of its own. It returns the rest of room.
+func (p Parser) ParseInto(room, raw []byte, now time.Time) (Event, []byte, error) {
+	ev, rest, err := p.parse(room, raw, now)
+	if err != nil {
+		return Event{}, room, err
+	}
+	return ev, rest, nil
+}
+
+// parse is ParseInto with the error in its own type.
+func (p Parser) parse(room, raw []byte, now time.Time) (ev Event, rest []byte, err *Error) {
 	if len(raw) > MaxDoorBytes {
-		return Event{}, refusal(Oversize, tooLarge(len(raw), "before normalising", MaxDoorBytes))
+		return ev, nil, refusal(Oversize, tooLarge(len(raw), "before normalising", MaxDoorBytes))
 	}
 	v := verdict{raw: raw, accept: p.Accept}
 	if err := v.read(raw); err != nil {
-		return Event{}, err
+		return ev, nil, err
 	}
 	v.judge(now)
-	body := v.normalForm()
+	body, rest := v.normalForm(room)
 	if len(body) > MaxBytes {
 		v.refusal.add(Oversize, tooLarge(len(body), "after normalising", MaxBytes))
 	}
 	if len(v.refusal.Problems) > 0 {
-		return Event{}, &Error{v.refusal.Code, v.refusal.Problems}
+		return ev, nil, &Error{v.refusal.Code, v.refusal.Problems}
 	}
-	return Event{ID: v.id, Name: v.name, Body: body}, nil
+	return Event{ID: v.id, Name: v.name, Body: body}, rest, nil
 }
 
-// normalForm returns the body to send.
-func (v *verdict) normalForm() []byte {
-	const room = len(`,"type":"track","messageId":"","timestamp":""`) + ulid.EncodedSize + len(mintedTime)
-	body := append(make([]byte, 0, v.end+room), v.raw[:v.end]...)
+// normalForm returns the body to send, made in room if it fits, and the rest of
+// room.
+func (v *verdict) normalForm(room []byte) (body, rest []byte) {
+	size := v.formSize()
+	if size > len(room) {
+		body, rest = make([]byte, 0, size), room
+	} else {
+		body, rest = room[:0:size], room[size:]
+	}
+	body = append(body, v.raw[:v.end]...)
 	body = apply(body, v.splices[:v.spliced])[v.start:]
 	for _, a := range v.absent[:v.added] {
 		body = appendMember(body, `"`, a.name, `":"`, a.value, `"`)
 	}
-	return body
+	return body, rest
+}
+
+// formSize bounds what normalForm needs.
+func (v *verdict) formSize() int {
+	size := v.end
+	for _, s := range v.splices[:v.spliced] {
+		size += len(s.with)
+	}
+	for _, a := range v.absent[:v.added] {
+		size += len(`,"":""`) + len(a.name) + len(a.value)
+	}
+	return size
 }
 
 // mintID returns a new ULID of the time now.

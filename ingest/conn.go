@@ -24,6 +24,7 @@ type batch struct {
 	queue.Batch
 	notes []note // one for each reject
 	first uint64 // number of its first line
+	room  room   // of the events' bodies
 }
 
 // size returns the number of events and rejects.
@@ -35,6 +36,7 @@ func (s *Server) putBatch(b *batch) {
 	clear(b.Rejects)
 	clear(b.notes)
 	b.Events, b.Rejects, b.notes = b.Events[:0], b.Rejects[:0], b.notes[:0]
+	b.room.empty()
 	s.batches.Put(b)
 }
 

@@ -86,7 +86,8 @@ func (s *Server) track(w http.ResponseWriter, r *http.Request, parser event.Pars
 	if a := s.readBody(w, r, p, event.MaxDoorBytes); a != nil {
 		return a
 	}
-	ev, err := parser.Parse(p.body, time.Now())
+	p.room.reserve(len(p.body))
+	ev, err := p.room.parse(parser, p.body, time.Now())
 	if err != nil {
 		refusal := asRefusal(err)
 		s.excluded.note(refusal)

@@ -106,8 +106,8 @@ func (l *lines) current() uint64 {
 	return l.taken + 1
 }
 
-// empty reports whether nothing is buffered.
-func (l *lines) empty() bool { return l.start == l.end }
+// buffered returns how many bytes were read and not taken.
+func (l *lines) buffered() int { return l.end - l.start }
 
 // space returns where to read to, after the part of a line that is buffered.
 // It is empty only when the buffer is too small for the line.

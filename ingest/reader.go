@@ -101,7 +101,7 @@ func (c *conn) returnLarge() {
 // errQueueStopped when the queue takes no more.
 func (c *conn) passLines() error {
 	parser, now := c.server.rules.Load().Parser, time.Now()
-	b := c.server.batches.Get().(*batch)
+	b := c.newBatch()
 	for {
 		ln, ok := c.in.next()
 		if ok {
@@ -111,9 +111,16 @@ func (c *conn) passLines() error {
 			if err := c.pass(b); err != nil || !ok {
 				return err
 			}
-			b = c.server.batches.Get().(*batch)
+			b = c.newBatch()
 		}
 	}
+}
+
+// newBatch returns an empty batch with room for what is buffered.
+func (c *conn) newBatch() *batch {
+	b := c.server.batches.Get().(*batch)
+	b.room.reserve(c.in.buffered())
+	return b
 }
 
 // pass gives b to the committer, when that is done with the one before. It
@@ -138,7 +145,7 @@ func (c *conn) add(b *batch, ln line, parser event.Parser, now time.Time) {
 	if b.size() == 0 {
 		b.first = ln.number
 	}
-	ev, refusal := parseLine(parser, ln, now)
+	ev, refusal := b.parse(parser, ln, now)
 	if refusal == nil {
 		b.Events = append(b.Events, ev)
 		return
@@ -148,12 +155,12 @@ func (c *conn) add(b *batch, ln line, parser event.Parser, now time.Time) {
 	b.notes = append(b.notes, note{line: ln.number, why: refusal})
 }
 
-// parseLine judges ln.
-func parseLine(parser event.Parser, ln line, now time.Time) (event.Event, *event.Error) {
+// parse judges ln.
+func (b *batch) parse(parser event.Parser, ln line, now time.Time) (event.Event, *event.Error) {
 	if ln.oversize {
 		return event.Event{}, tooLong()
 	}
-	ev, err := parser.Parse(ln.text, now)
+	ev, err := b.room.parse(parser, ln.text, now)
 	if err != nil {
 		return event.Event{}, asRefusal(err)
 	}
@@ -181,7 +188,7 @@ func (c *conn) passRest() {
 	if !ok {
 		return
 	}
-	b := c.server.batches.Get().(*batch)
+	b := c.newBatch()
 	c.add(b, ln, c.server.rules.Load().Parser, time.Now())
 	_ = c.pass(b) // an error is told by the committer
 }

@@ -47,7 +47,8 @@ type Queue interface {
 	// allows, and returns nil once it is. After an error other than ErrFull and
 	// ErrRejectsFull the outcome is unknown to the caller: the events may have
 	// been stored and may be delivered. When ctx ends first the batch may still
-	// be stored. The queue keeps no reference to the batch once Append returned.
+	// be stored. The queue keeps no reference to the batch, nor to what it holds,
+	// once Append returned: the caller uses that memory again.
 	Append(ctx context.Context, batch Batch) error
 
 	// Lease waits for events that are due and returns 1 to max of them: fresh

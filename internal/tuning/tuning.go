@@ -11,10 +11,10 @@ import (
 )
 
 // gcPercent is how much may be allocated before garbage is collected, relative
-// to what is live. Little is live in trackd, some 5 MiB, so that Go's default of
-// 100 collects dozens of times a second under load; this costs some 15 MiB of
-// memory instead.
-const gcPercent = 400
+// to what is live. Little is live in trackd, some 10 MiB, so that Go's default
+// of 100 collects dozens of times a second under load; this costs as much memory
+// again instead.
+const gcPercent = 200
 
 // Apply sets the runtime up, once, at the start of a process.
 func Apply() {

@@ -265,7 +265,7 @@ type cache struct {
 	bytes  int
 }
 
-const cacheBytes = 8 << 20
+const cacheBytes = 4 << 20
 
 func (c *cache) init() { c.blocks = map[blockKey]*block{} }
 
