@@ -20,8 +20,7 @@ func (q *Queue) write() {
 	defer timer.Stop()
 	for {
 		if g := q.intake.take(q.packing()); g != nil {
-			q.commit(g)
-			nudge(q.kick) // look again: more may have come meanwhile
+			q.commit(g) // whoever brings more meanwhile has the writer look again
 		}
 		timer.Reset(q.flushDue(time.Now()))
 		select {
