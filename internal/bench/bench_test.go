@@ -206,6 +206,29 @@ func TestATurnInWhichNothingCountedIsTakenAgain(t *testing.T) {
 	}
 }
 
+func TestATurnThatFailsLeavesNothingBehind(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := settings{dir: t.TempDir()}
+	b := &bench{ctx: t.Context(), settings: set, self: self, queues: set.dir, short: t.TempDir()}
+	failed := errors.New("the client has failed")
+	_, err = b.take(func(turn *turn) (figures, error) {
+		if _, err := turn.serveFloor(filepath.Join(turn.dir, "queue")); err != nil {
+			return nil, err
+		}
+		if len(children(t)) != 1 {
+			t.Errorf("got %v, want a floor at work", children(t))
+		}
+		return nil, failed
+	})
+	if !errors.Is(err, failed) {
+		t.Errorf("got %v, want %v", err, failed)
+	}
+	wantNothingLeft(t, set)
+}
+
 func TestTheRatioIsTheMedianOfPairs(t *testing.T) {
 	got := result{
 		trackd: []figures{{taken: 10}, {taken: 80}, {taken: 30}},
