@@ -18,6 +18,10 @@ var errQueueStopped = errors.New("queue does not take events")
 // alone. Its bytes are bounded by largeRead.
 const maxBatch = 1000
 
+// turnLines is how many lines a client may have parsed in one turn, some 100 µs.
+// Delivery is a chain of short steps that must not wait long for a CPU.
+const turnLines = 32
+
 // batch is what one commit makes durable: lines on their way from the reader
 // to the committer.
 type batch struct {

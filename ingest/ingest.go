@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,11 @@ type Options struct {
 	// Rules hold until SetRules replaces them.
 	Rules Rules
 
+	// Busy reports whether delivery is short of time; nil means never. While it
+	// is, lines are parsed on half of the CPUs only, so that clients that never
+	// pause cannot stop what leaves. It must be quick.
+	Busy func() bool
+
 	// LineTimeout bounds how long the socket waits for the rest of a line that
 	// was begun; 0 means 30 s. An idle connection may stay for ever.
 	LineTimeout time.Duration
@@ -104,6 +110,9 @@ func (o Options) withDefaults() Options {
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
 	o.ReplyTimeout = cmp.Or(o.ReplyTimeout, 10*time.Second)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 20*time.Second)
+	if o.Busy == nil {
+		o.Busy = func() bool { return false }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -155,6 +164,7 @@ type Server struct {
 	socketGate gate
 	httpGate   gate
 	largeSlots chan struct{} // one token per large body in memory
+	turns      chan struct{} // one token per client that parses lines while delivery is busy
 
 	full        alarm // Append answers ErrFull
 	rejectsFull alarm // Append answers ErrRejectsFull
@@ -189,6 +199,7 @@ func New(o Options) (*Server, error) {
 		opts:       o,
 		metrics:    newMetrics(o.Registerer),
 		largeSlots: make(chan struct{}, maxLargeBodies),
+		turns:      make(chan struct{}, max(1, runtime.NumCPU()/2)),
 		excluded:   exclusions{log: o.Log},
 	}
 	s.full = alarm{log: o.Log, begun: "queue is full, events are refused", over: "queue has room again, events are taken"}

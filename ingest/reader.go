@@ -100,20 +100,34 @@ func (c *conn) returnLarge() {
 // passLines parses all complete lines and passes them on in batches. It returns
 // errQueueStopped when the queue takes no more.
 func (c *conn) passLines() error {
-	parser, now := c.server.rules.Load().Parser, time.Now()
-	b := c.newBatch()
 	for {
-		ln, ok := c.in.next()
-		if ok {
-			c.add(b, ln, parser, now)
+		b := c.newBatch()
+		more := true
+		for more && b.size() < maxBatch {
+			more = c.parseSome(b)
 		}
-		if !ok || b.size() == maxBatch {
-			if err := c.pass(b); err != nil || !ok {
-				return err
-			}
-			b = c.newBatch()
+		if err := c.pass(b); err != nil || !more {
+			return err
 		}
 	}
+}
+
+// parseSome adds some complete lines to b and reports whether there may be more.
+// While delivery is busy, clients take turns.
+func (c *conn) parseSome(b *batch) (more bool) {
+	if c.server.opts.Busy() {
+		c.server.turns <- struct{}{}
+		defer func() { <-c.server.turns }()
+	}
+	parser, now := c.server.rules.Load().Parser, time.Now()
+	for n := 0; n < turnLines && b.size() < maxBatch; n++ {
+		ln, ok := c.in.next()
+		if !ok {
+			return false
+		}
+		c.add(b, ln, parser, now)
+	}
+	return true
 }
 
 // newBatch returns an empty batch with room for what is buffered.

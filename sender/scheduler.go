@@ -96,6 +96,7 @@ func (s *scheduler) run(ctx context.Context) error {
 	defer time.AfterFunc(s.grace*3/4, cut).Stop()
 	defer time.AfterFunc(s.grace, giveUp).Stop()
 	s.loop(nil)
+	s.busy.Store(false)
 
 	close(s.wants)
 	close(s.jobs)
@@ -119,6 +120,7 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 		if s.stopping && (stop != nil || s.idle()) {
 			return
 		}
+		s.busy.Store(s.launched >= s.workers)
 		settler, gathering := s.settlerIfDue(now)
 		var due <-chan time.Time
 		if wait = sooner(wait, gathering); wait > 0 {

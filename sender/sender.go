@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"trackd/queue"
@@ -51,6 +52,7 @@ type Sender struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	busy  atomic.Bool   // every worker has something to send
 	wake  chan struct{} // capacity 1: something changed under mu
 	pulse chan struct{} // taken by the scheduler each time it comes round
 
@@ -134,6 +136,10 @@ func (s *Sender) Reload(set Settings) error {
 	})
 	return nil
 }
+
+// Busy reports whether every worker has something to send: there is a backlog,
+// and it is the sender that sets the pace.
+func (s *Sender) Busy() bool { return s.busy.Load() }
 
 // Line returns the state of the way to the destination.
 func (s *Sender) Line() Line {

@@ -93,17 +93,6 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 	}
 	d.push("queue", q.Close)
 
-	d.ingest, err = ingest.New(ingest.Options{
-		Queue:           q,
-		Rules:           rules,
-		ShutdownTimeout: cfg.ShutdownTimeout,
-		Log:             log,
-		Registerer:      registry,
-	})
-	if err != nil {
-		return nil, err
-	}
-
 	d.sender, err = sender.New(sender.Options{
 		Settings:        senderSettings(cfg),
 		URL:             cfg.BaseURL(),
@@ -117,6 +106,18 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 		MaxAge:          cfg.Queue.MaxAge,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Queue:           q,
+		Log:             log,
+		Registerer:      registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	d.ingest, err = ingest.New(ingest.Options{
+		Queue:           q,
+		Rules:           rules,
+		Busy:            d.sender.Busy,
+		ShutdownTimeout: cfg.ShutdownTimeout,
 		Log:             log,
 		Registerer:      registry,
 	})

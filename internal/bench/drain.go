@@ -60,7 +60,7 @@ func playDrain(ctx context.Context, args []string) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	if len(args) > 3 {
-		if err := openDoors(ctx, group, q, args[3], args[4]); err != nil {
+		if err := openDoors(ctx, group, q, s.Busy, args[3], args[4]); err != nil {
 			return errors.Join(err, q.Close())
 		}
 	}
@@ -88,9 +88,9 @@ func (q watched) Append(ctx context.Context, batch queue.Batch) error {
 }
 
 // openDoors serves both doors in group and returns when an event comes in.
-func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, socket, address string) error {
+func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, busy func() bool, socket, address string) error {
 	first := make(chan struct{})
-	server, err := ingest.New(ingest.Options{Queue: watched{q, sync.OnceFunc(func() { close(first) })}})
+	server, err := ingest.New(ingest.Options{Queue: watched{q, sync.OnceFunc(func() { close(first) })}, Busy: busy})
 	if err != nil {
 		return err
 	}
