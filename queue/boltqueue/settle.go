@@ -163,6 +163,9 @@ func (q *Queue) unpickMarks(seg *segment, marks []marking) {
 // putMarks writes marks into a transaction and accounts for them in book.
 // Blocks with nothing left go, and their marks with them.
 func putMarks(tx *bolt.Tx, seg *segment, marks []marking, b *book) error {
+	if len(marks) == 0 {
+		return seg.putBook(tx, *b)
+	}
 	blocks, stored := tx.Bucket([]byte(bucketBlocks)), tx.Bucket([]byte(bucketMarks))
 	fresh := map[string]uint64{}
 	for _, m := range marks {

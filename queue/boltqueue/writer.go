@@ -109,17 +109,35 @@ func (q *Queue) store(g *group) error {
 	return nil
 }
 
+// putGroup opens only the buckets it needs: bbolt writes back each one that was
+// opened.
 func putGroup(tx *bolt.Tx, seg *segment, g *group) error {
+	if len(g.blocks) > 0 {
+		if err := putBlocks(tx, seg, g.blocks); err != nil {
+			return err
+		}
+	}
+	if len(g.rejects) > 0 {
+		return putRejects(tx, seg, g.rejects)
+	}
+	return nil
+}
+
+func putBlocks(tx *bolt.Tx, seg *segment, all []*block) error {
 	blocks := tx.Bucket([]byte(bucketBlocks))
 	blocks.FillPercent = 1
-	for i, b := range g.blocks {
+	for i, b := range all {
 		n := seg.stored.nextBlock + uint64(i)
 		if err := blocks.Put(numberKey(n), b.value(seg.identity, n)); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func putRejects(tx *bolt.Tx, seg *segment, all []queue.Reject) error {
 	rejects := tx.Bucket([]byte(bucketRejects))
-	for i, r := range g.rejects {
+	for i, r := range all {
 		n := seg.stored.nextReject + uint64(i)
 		if err := rejects.Put(numberKey(n), encodeReject(r, seg.identity, n, time.Now())); err != nil {
 			return err
