@@ -2,12 +2,9 @@ package ingest
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
-	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,32 +30,6 @@ func (tape) Write(p []byte) (int, error)        { return len(p), nil }
 func (tape) Close() error                       { return nil }
 func (tape) SetReadDeadline(time.Time) error    { return nil }
 func (tape) SetWriteDeadline(t time.Time) error { return nil }
-
-// The parser has its own guard; this one is about the way from the socket to
-// the queue.
-func TestSocketAddsAlmostNoAllocationsToAnEvent(t *testing.T) {
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector makes pools forget at random")
-	}
-	const n = 10_000
-	stream := []byte(strings.Repeat(typical+"\n", n))
-	q := &void{}
-	s := open(t, q)
-	parsing := testing.AllocsPerRun(100, func() {
-		if _, err := (event.Parser{}).Parse([]byte(typical), time.Now()); err != nil {
-			t.Fatal(err)
-		}
-	}) - 1 // the slice made of the constant
-	whole := testing.AllocsPerRun(5, func() {
-		s.serveConn(context.Background(), tape{Reader: bytes.NewReader(stream)})
-	}) / n
-	if got := q.taken.Load(); got != 6*n {
-		t.Fatalf("%d events taken, want %d", got, 6*n)
-	}
-	if whole > parsing+0.1 {
-		t.Errorf("%.2f allocations per event, want at most %v by the parser and 0.1 besides", whole, parsing)
-	}
-}
 
 // processorTime returns the seconds of processor that this process has used,
 // clients of a benchmark included. It says more than a clock when the machine
