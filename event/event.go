@@ -11,8 +11,8 @@
 //
 // Reading order: event.go (the type), parse.go (from bytes to normal form),
 // judge.go (the rules), lifecycle.go (the seven events), error.go (how a
-// refusal is told), batch.go (the /v1/batch envelope); outline.go, splice.go
-// and timestamp.go are their tools.
+// refusal is told), batch.go (the /v1/batch envelope); outline.go, walk.go,
+// plain.go, splice.go and timestamp.go are their tools.
 package event
 
 const (

@@ -34,9 +34,9 @@ type outline struct {
 	specs int         // of which this many were there
 }
 
-// read fills o in from text, which must be one JSON object: the library checks
-// that, and then a plain walk finds the members. (Finding them with the
-// library's decoder takes half as long again.)
+// read fills o in from text, which must be one JSON object: that is checked, and
+// then a walk finds the members. (Finding them with the library's decoder takes
+// half as long again.)
 func (o *outline) read(text []byte) *Error {
 	if err := checkObject(text); err != nil {
 		return err
@@ -93,11 +93,13 @@ func (o *outline) topLevel(name []byte) *member {
 // checkObject reports why text is not one JSON object as the door takes it.
 func checkObject(text []byte) *Error {
 	switch {
+	case plain(text):
 	case nestsDeeper(text, maxDepth):
 		return malformed(fmt.Sprintf("more than %d levels of nesting", maxDepth))
 	case !jsontext.Value(text).IsValid():
 		return syntaxError(text)
-	case text[skipSpace(text, 0)] != '{':
+	}
+	if text[skipSpace(text, 0)] != '{' {
 		return malformed(show(bytes.Trim(text, jsonSpace)))
 	}
 	return nil
