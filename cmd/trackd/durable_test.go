@@ -154,14 +154,20 @@ func TestEveryYesWaitsForTheDisk(t *testing.T) {
 		d.roll()
 		births = 4 // another spare, and the end of the first
 	}
-	problems, changes := d.problems(d.stop())
+	calls := d.stop()
+	problems, changes := d.problems(calls)
 	for _, problem := range problems {
 		t.Error(problem)
 	}
 	if changes < births {
 		t.Errorf("%d segments were born or unlinked, want at least %d", changes, births)
 	}
-	t.Logf("%d events, each synced between its arrival and its reply; %d segments born or unlinked, each with its directory synced", len(d.ids), changes)
+	for _, id := range d.ids {
+		if n := syncsBefore(calls, id); n != 2 {
+			t.Errorf("%s: synced %d times, want twice: the pages and the meta page of one commit", id, n)
+		}
+	}
+	t.Logf("%d events, each synced twice between its arrival and its reply; %d segments born or unlinked, each with its directory synced", len(d.ids), changes)
 }
 
 // TestAYesThatDoesNotWaitIsSeen shows that the test above can fail.

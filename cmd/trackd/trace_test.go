@@ -126,6 +126,29 @@ func unproven(calls []call, id string) string {
 	return ""
 }
 
+// syncsBefore counts the syncs of the segment that took the event id, between
+// its arrival and its reply, with nothing else going on. It returns -1 if
+// either is not in calls.
+func syncsBefore(calls []call, id string) int {
+	arrival := slices.IndexFunc(calls, func(c call) bool { return c.name == "read" && strings.Contains(c.args, id) })
+	if arrival < 0 {
+		return -1
+	}
+	conn, rest := calls[arrival].file(), calls[arrival+1:]
+	reply := slices.IndexFunc(rest, func(c call) bool { return c.file() == conn && c.isYes() })
+	if reply < 0 {
+		return -1
+	}
+	taken := slices.IndexFunc(rest[:reply], func(c call) bool { return c.isMeta() && filepath.Ext(c.file()) == ".seg" })
+	n := 0
+	for _, c := range rest[:reply] {
+		if taken >= 0 && c.isSync() && c.file() == rest[taken].file() {
+			n++
+		}
+	}
+	return n
+}
+
 // unsyncedNames returns what is wrong with the names of segments in dir: a yes
 // that rests on a segment whose name was not synced, and changes of names that
 // were never synced.
