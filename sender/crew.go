@@ -36,15 +36,18 @@ func (s *scheduler) leaser(ctx context.Context) {
 func (s *scheduler) worker(ctx context.Context) {
 	buf := make([]byte, maxText)
 	for j := range s.jobs {
-		if s.halted.Load() && !j.probe {
+		if !j.probe && (s.troubles.Load() > 0 || s.halted.Load()) {
 			s.reports <- report{delivery: j.delivery, verdict: untried, epoch: j.epoch}
 			continue
 		}
 		began := time.Now()
 		a := s.client.attempt(ctx, j.delivery.Event.Body, buf)
 		v, r := judge(a)
-		if v == retry || v == deny {
-			s.halted.Store(true)
+		if v == untried && ctx.Err() == nil {
+			v, r = retry, resultNetwork // it was not us
+		}
+		if v.troubles() {
+			s.troubles.Add(1)
 		}
 		s.metrics.attempts[r].Observe(time.Since(began).Seconds())
 		s.trace(ctx, j.delivery, a, r)

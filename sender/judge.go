@@ -13,6 +13,9 @@ const (
 	untried           // we cut the attempt off ourselves: nothing was learned
 )
 
+// troubles reports whether v may speak of the line, not of one event alone.
+func (v verdict) troubles() bool { return v == retry || v == deny }
+
 // result names what came of an attempt. The set is closed: it labels metrics.
 type result string
 

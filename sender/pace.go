@@ -65,6 +65,17 @@ func (p *pace) take(now time.Time) time.Duration {
 	return max(time.Duration(missing/p.rate*float64(time.Second)), time.Microsecond)
 }
 
+// spill takes away what came in beyond the burst while so many requests were
+// paid for ahead of being sent: their tokens take up room in the bucket still.
+func (p *pace) spill(now time.Time, ahead int) {
+	if ahead == 0 {
+		return
+	}
+	if over := p.limiter.TokensAt(now) + float64(ahead-p.limiter.Burst()); over >= 1 {
+		p.limiter.AllowN(now, int(over))
+	}
+}
+
 // throttled halves the pace because of a 429 to a request sent at began. The
 // answers to requests that were out already when it was last halved do not
 // count, so that all workers' being refused together is one event.

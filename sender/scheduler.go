@@ -23,13 +23,15 @@ type scheduler struct {
 	batches chan []queue.Outcome // to the settler
 
 	// halted tells the workers to try none of the jobs that wait for them, but
-	// for probes. A worker sets it on trouble, so that nobody goes on before
-	// step, which sets it anew, knows what the trouble means.
-	halted atomic.Bool
+	// for probes. So does troubles, which counts the reports of trouble that are
+	// on their way: nobody goes on before it is known what they mean.
+	halted   atomic.Bool
+	troubles atomic.Int32
 
 	held     []queue.Delivery // leased, not launched yet
 	spare    *spare
 	launched int  // jobs not reported yet
+	ahead    int  // of those, how many no worker can have had in hand since the last step
 	asked    bool // the leaser is at work
 	askedAt  time.Time
 	outcomes []queue.Outcome // for the settler, when it is free
@@ -177,7 +179,9 @@ func (s *scheduler) settlerIfDue(now time.Time) (settler chan<- []queue.Outcome,
 func (s *scheduler) step(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.halted.Store(s.stopping || s.line.state() != Open || s.line.pace.quiet.After(now))
+	s.halt(now)
+	s.line.pace.spill(now, s.ahead)
+	defer func() { s.ahead = max(s.launched-s.workers, 0) }()
 	switch {
 	case s.stopping:
 		s.giveBack()
@@ -192,6 +196,11 @@ func (s *scheduler) step(now time.Time) time.Duration {
 	default:
 		return s.probe(now)
 	}
+}
+
+// halt decides whether workers may try what waits for them.
+func (s *scheduler) halt(now time.Time) {
+	s.halted.Store(s.stopping || s.line.state() != Open || s.line.pace.quiet.After(now))
 }
 
 // flow sends what the pace allows.
@@ -318,6 +327,10 @@ func (s *scheduler) conclude(now time.Time, r report) {
 	}
 	before := s.line.gate.state
 	o := s.line.learn(now, r)
+	if r.verdict.troubles() {
+		s.halt(now)
+		s.troubles.Add(-1)
+	}
 	s.metrics.settled(o, r.delivery.Taken, now)
 	after := s.line.gate.state
 	if before == Open && after != Open {
