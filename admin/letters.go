@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"math"
+	"mime"
 	"net/http"
 
 	"golang.org/x/sync/errgroup"
@@ -130,11 +131,7 @@ func before(a queue.Address) queue.Address {
 // amend serves act on the letters that match, at most amendChunk of them.
 func (s *Server) amend(act func(context.Context, found) (int, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := r.ParseForm(); err != nil {
-			writeJSON(w, http.StatusBadRequest, failure{err.Error()})
-			return
-		}
-		filter, err := filterOf(r.PostForm)
+		filter, err := orderedFilter(r)
 		if err != nil {
 			writeJSON(w, http.StatusBadRequest, failure{err.Error()})
 			return
@@ -153,6 +150,20 @@ func (s *Server) amend(act func(context.Context, found) (int, error)) http.Handl
 		}
 		writeJSON(w, http.StatusOK, Amended{Matched: len(f.letters) + len(f.atDoor), Changed: n, Last: f.last.String(), More: f.more})
 	}
+}
+
+// orderedFilter reads the filter of an order from its body, and wants it
+// nowhere else: one that is overlooked would select everything.
+func orderedFilter(r *http.Request) (queue.Filter, error) {
+	const form = "application/x-www-form-urlencoded"
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.URL.RawQuery != "" || kind != form {
+		return queue.Filter{}, errors.New("the filter is wanted in the body, as " + form)
+	}
+	if err := r.ParseForm(); err != nil {
+		return queue.Filter{}, err
+	}
+	return filterOf(r.PostForm)
 }
 
 func (s *Server) replay(ctx context.Context, f found) (int, error) {

@@ -96,13 +96,39 @@ func TestEveryFieldOfTheFilterCrossesTheSocket(t *testing.T) {
 func TestAFilterThatIsNotUnderstoodDoesNothing(t *testing.T) {
 	r := newRig(t, 0)
 	r.bury("dead", 1, queue.Rejected, 400)
-	for _, form := range []string{"resaon=poison", "reason=nix", "status=x", "before=yesterday", "after=1", "at=2", "limit=many"} {
+	for _, form := range []string{"resaon=poison", "reason=nix", "status=x", "before=yesterday", "after=1", "at=2", "limit=many",
+		"limit=-1", "id=", "event=a&event=b"} {
 		req, err := http.NewRequest("POST", "/dead/discard", strings.NewReader(form))
 		check(t, err)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		w := record(r.server.Actions(), req)
 		if w.Code != http.StatusBadRequest {
 			t.Errorf("%s: got %d %s, want 400", form, w.Code, w.Body)
+		}
+	}
+	if a := r.account(); a.Dead != 1 {
+		t.Errorf("account: got %+v, want the letter still there", a)
+	}
+}
+
+// A filter that nobody reads would select everything.
+func TestAFilterInTheWrongPlaceDoesNothing(t *testing.T) {
+	r := newRig(t, 0)
+	r.bury("dead", 1, queue.Rejected, 400)
+	const form = "application/x-www-form-urlencoded"
+	for _, c := range []struct{ url, kind, body string }{
+		{"/dead/discard?id=other", form, ""},
+		{"/dead/discard", "application/json", `{"id":"other"}`},
+		{"/dead/discard", "", "id=other"},
+	} {
+		req, err := http.NewRequest("POST", c.url, strings.NewReader(c.body))
+		check(t, err)
+		if c.kind != "" {
+			req.Header.Set("Content-Type", c.kind)
+		}
+		w := record(r.server.Actions(), req)
+		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), form) {
+			t.Errorf("%+v: got %d %s, want 400 that names %s", c, w.Code, w.Body, form)
 		}
 	}
 	if a := r.account(); a.Dead != 1 {

@@ -185,11 +185,17 @@ func formOf(f queue.Filter) url.Values {
 	return form
 }
 
-// filterOf reads a form back. A field it does not know is an error, so that a
-// slip cannot widen what a filter selects.
+// filterOf reads a form back. A field it does not know, or one without a value,
+// is an error, so that a slip cannot widen what a filter selects.
 func filterOf(form url.Values) (f queue.Filter, err error) {
 	for name, values := range form {
+		if len(values) > 1 && !slices.Contains([]string{"reason", "status", "at"}, name) {
+			return f, fmt.Errorf("filter: %s is given %d times", name, len(values))
+		}
 		for _, value := range values {
+			if value == "" {
+				return f, fmt.Errorf("filter: %s has no value", name)
+			}
 			switch name {
 			case "reason":
 				f.Reasons = append(f.Reasons, queue.Reason(value))
@@ -215,7 +221,9 @@ func filterOf(form url.Values) (f queue.Filter, err error) {
 				at, err = queue.ParseAddress(value)
 				f.At = append(f.At, at)
 			case "limit":
-				f.Limit, err = strconv.Atoi(value)
+				if f.Limit, err = strconv.Atoi(value); f.Limit < 0 {
+					err = fmt.Errorf("%d is less than nothing", f.Limit)
+				}
 			default:
 				err = fmt.Errorf("there is no field %q", name)
 			}
