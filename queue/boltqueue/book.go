@@ -88,8 +88,9 @@ func (b *book) fields() []*uint64 {
 }
 
 func (b book) encode() []byte {
-	var buf []byte
-	for _, f := range b.fields() {
+	all := b.fields()
+	buf := make([]byte, 0, 8*len(all))
+	for _, f := range all {
 		buf = binary.LittleEndian.AppendUint64(buf, *f)
 	}
 	return buf
