@@ -199,7 +199,7 @@ func New(o Options) (*Server, error) {
 		opts:       o,
 		metrics:    newMetrics(o.Registerer),
 		largeSlots: make(chan struct{}, maxLargeBodies),
-		turns:      make(chan struct{}, max(1, runtime.NumCPU()/2)),
+		turns:      make(chan struct{}, maxTurns(runtime.GOMAXPROCS(0))),
 		excluded:   exclusions{log: o.Log},
 	}
 	s.full = alarm{log: o.Log, begun: "queue is full, events are refused", over: "queue has room again, events are taken"}
@@ -214,6 +214,10 @@ func New(o Options) (*Server, error) {
 	s.handler = s.newHandler()
 	return s, s.SetRules(o.Rules)
 }
+
+// maxTurns is how many clients may parse lines at a time while delivery is busy,
+// of so many threads that may run at all.
+func maxTurns(threads int) int { return max(1, (threads-1)/2) }
 
 // SetRules replaces the rules for what comes from now on; nothing open is
 // closed. On an error the old rules stay.

@@ -45,7 +45,7 @@ func TestClientsTakeTurnsOnHalfTheCPUsWhileDeliveryIsBusy(t *testing.T) {
 	busy.Store(true)
 	q := &shelf{}
 	overPipes(t, q, func(t *testing.T, door *pipes, s *Server) {
-		if got, want := cap(s.turns), max(1, runtime.NumCPU()/2); got != want {
+		if got, want := cap(s.turns), maxTurns(runtime.GOMAXPROCS(0)); got != want {
 			t.Errorf("%d clients may parse at a time, want %d", got, want)
 		}
 		for range cap(s.turns) { // as many others are at it
@@ -86,6 +86,14 @@ func TestATurnEndsAfterSomeLinesAndABatchGoesOn(t *testing.T) {
 		if b.size() != want || more != (turn < 2) || asked != turn+1 || len(s.turns) != 0 {
 			t.Errorf("turn %d: %d lines, more: %t, asked %d times, %d turns held; want %d, %t, %d, 0",
 				turn, b.size(), more, asked, len(s.turns), want, turn < 2, turn+1)
+		}
+	}
+}
+
+func TestDeliveryKeepsHalfOfTheCPUs(t *testing.T) {
+	for threads, want := range map[int]int{1: 1, 2: 1, 3: 1, 5: 2, 9: 4, 65: 32} { // one thread is for the disk
+		if got := maxTurns(threads); got != want {
+			t.Errorf("%d threads: %d turns, want %d", threads, got, want)
 		}
 	}
 }

@@ -98,7 +98,6 @@ func (s *scheduler) run(ctx context.Context) error {
 	defer time.AfterFunc(s.grace*3/4, cut).Stop()
 	defer time.AfterFunc(s.grace, giveUp).Stop()
 	s.loop(nil)
-	s.busy.Store(false)
 
 	close(s.wants)
 	close(s.jobs)

@@ -16,21 +16,18 @@ import (
 // again instead.
 const gcPercent = 200
 
-// Apply sets the runtime up, once, at the start of a process.
+// forDisk is how many threads may run Go code at a time beyond the one for each
+// CPU that Go allows: the writer of the queue spends its time in fsync, and when
+// it comes back it must not queue for a CPU behind all those who wait for it.
+const forDisk = 1
+
+// Apply sets the runtime up, once, at the start of a process. A CPU quota that
+// changes later is not followed.
 func Apply() {
-	runtime.GOMAXPROCS(procs(os.Getenv("GOMAXPROCS"), runtime.GOMAXPROCS(0)))
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + forDisk)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-}
-
-// procs is how many threads may run Go code at a time, where the runtime would
-// take as many as there are CPUs. One more, because the writer of the queue
-// spends its time in fsync: when it comes back it must not queue for a CPU
-// behind all those who wait for it.
-func procs(asked string, cpus int) int {
-	if asked != "" {
-		return cpus // which is then what was asked for
-	}
-	return cpus + 1
 }
