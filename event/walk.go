@@ -108,12 +108,21 @@ func skipNested(text []byte, i int) int {
 
 // skipString returns the offset behind the string whose opening quote is text[i].
 func skipString(text []byte, i int) int {
-	for i++; text[i] != '"'; i++ {
-		if text[i] == '\\' {
-			i++
+	for i++; ; i++ {
+		i += bytes.IndexByte(text[i:], '"')
+		if !escaped(text, i) {
+			return i + 1
 		}
 	}
-	return i + 1
+}
+
+// escaped reports whether an odd number of backslashes stands before text[i].
+func escaped(text []byte, i int) bool {
+	n := 0
+	for text[i-1-n] == '\\' {
+		n++
+	}
+	return n%2 == 1
 }
 
 // jsonSpace is what JSON calls white space.
