@@ -118,21 +118,23 @@ func TestCrowdIsBoundedAndAPoliteClientIsServed(t *testing.T) {
 
 func TestClientThatWasBusyCostsNoMoreThanAnIdleOne(t *testing.T) {
 	const clients = 100
-	door, path := unixDoor(t)
-	stop := serve(t, open(t, &void{}), Doors{Lines: []net.Listener{door}})
-	before := memory()
-	for range clients {
-		c := dialUnix(t, path)
-		c.send(strings.Repeat(opened+"\n", 1000))
-		c.await("1000/0/0")
-	}
-	each := func() int64 { return (int64(memory()) - int64(before)) / clients }
-	for deadline := time.Now().Add(10 * time.Second); each() > largeRead/2; time.Sleep(lull) {
-		if time.Now().After(deadline) {
-			t.Fatalf("each holds %d bytes long after its burst, want less than half of the buffer it had", each())
+	overPipes(t, &void{}, func(t *testing.T, door *pipes, _ *Server) {
+		before := memory()
+		all := make([]*client, clients)
+		for i := range all {
+			all[i] = door.dial(t)
+			all[i].send(strings.Repeat(opened+"\n", 1000))
+			all[i].await("1000/0/0")
 		}
-	}
-	stop()
+		time.Sleep(2 * lull)
+		if each := (int64(memory()) - int64(before)) / clients; each > largeRead/2 {
+			t.Errorf("each holds %d bytes after its burst, want less than half of the buffer it had", each)
+		}
+		for _, c := range all {
+			c.hangUp()
+			c.rest()
+		}
+	})
 }
 
 func TestClientThatHasGoneCostsNothing(t *testing.T) {
@@ -178,27 +180,23 @@ func TestHalfOpenAndDeafClientsAreBounded(t *testing.T) {
 }
 
 func TestQueueMayNotSeeMemoryThatIsUsedAgain(t *testing.T) {
-	var mu sync.Mutex
+	const n = 5_000
 	var bodies []string
 	q := appendFunc(func(b queue.Batch) error {
-		time.Sleep(100 * time.Microsecond) // the reader goes on meanwhile
-		mu.Lock()
-		defer mu.Unlock()
+		time.Sleep(time.Second) // until nobody can go on without this Append
 		for _, ev := range b.Events {
 			bodies = append(bodies, string(ev.Body))
 		}
 		return nil
 	})
-	door, path := unixDoor(t)
-	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
-	c := dialUnix(t, path)
-	const n = 5_000
-	for i := range n {
-		c.send(`{"event":"Application Opened","userId":"u` + strings.Repeat(string(rune('a'+i%26)), 20) + `"}` + "\n")
-	}
-	c.hangUp()
-	c.rest()
-	stop()
+	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
+		c := door.dial(t)
+		for i := range n {
+			c.send(`{"event":"Application Opened","userId":"u` + strings.Repeat(string(rune('a'+i%26)), 20) + `"}` + "\n")
+		}
+		c.hangUp()
+		c.rest()
+	})
 	if len(bodies) != n {
 		t.Fatalf("%d events, want %d", len(bodies), n)
 	}
