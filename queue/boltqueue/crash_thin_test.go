@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,11 +50,7 @@ func TestWhatAnOperatorDoesAfterThinningIsInTheFileThatHasTheName(t *testing.T) 
 				d.lease(16)
 				d.settle(16, deliver)
 			}
-			for begin := time.Now(); !thinned.Load(); time.Sleep(time.Millisecond) { // marks are due soon
-				if time.Since(begin) > patience {
-					t.Fatal("nothing was thinned")
-				}
-			}
+			waitFor(t, "something is thinned", thinned.Load) // marks are due soon
 			n, err := d.Discard(t.Context(), queue.Filter{})
 			d.Abandon()
 			report, checkErr := boltqueue.Check(t.Context(), dir, nil)

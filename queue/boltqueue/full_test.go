@@ -159,20 +159,13 @@ func (c *crowd) appendUntilFull(t testing.TB) (batches int) {
 // appendAgain waits until the queue takes events by itself.
 func (c *crowd) appendAgain(t testing.TB) {
 	t.Helper()
-	begin := time.Now()
-	for {
+	waitFor(t, "the queue takes events again", func() bool {
 		err := c.append(t)
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, queue.ErrFull) {
+		if err != nil && !errors.Is(err, queue.ErrFull) {
 			t.Fatal(err)
 		}
-		if time.Since(begin) > resumePatience {
-			t.Fatalf("still refused after %v: %v", time.Since(begin), err)
-		}
-		time.Sleep(10 * time.Millisecond) // the keeper looks once a second, in real time: a real disk is full
-	}
+		return err == nil
+	})
 }
 
 // drain delivers all there is, burying some, and checks that it is all that
@@ -214,15 +207,9 @@ func (c *crowd) discard(t testing.TB) {
 // onlyLine waits until the directory holds the tail and at most a spare.
 func (c *crowd) onlyLine(t testing.TB) {
 	t.Helper()
-	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		names := files(t, c.dir, "*.seg")
-		if len(names) <= 2 {
-			return
-		}
-		if time.Since(begin) > resumePatience {
-			t.Fatalf("nothing is queued, and there are still %q", names)
-		}
-	}
+	waitFor(t, "nothing is queued, and all segments but two go", func() bool {
+		return len(files(t, c.dir, "*.seg")) <= 2
+	})
 }
 
 func TestAFullQueueRefusesDrainsAndResumes(t *testing.T) {
@@ -307,11 +294,7 @@ func TestAFailedWriteForLackOfRoomIsFull(t *testing.T) {
 		must(t, q.Settle(t.Context(), queue.Outcome{Address: d.Address, Verb: queue.Delivered}))
 		delete(c.taken, d.Event.ID)
 	}
-	for begin := time.Now(); mustStats(t, q).Held == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Since(begin) > resumePatience {
-			t.Fatal("the outcomes were never held")
-		}
-	}
+	waitFor(t, "the outcomes are held", func() bool { return mustStats(t, q).Held > 0 })
 	if alarms := mustStats(t, q).Alarms; len(alarms) == 0 {
 		t.Error("outcomes are held, and no alarm")
 	}
@@ -319,11 +302,7 @@ func TestAFailedWriteForLackOfRoomIsFull(t *testing.T) {
 	<-full
 	c.appendAgain(t)
 	c.drain(t)
-	for begin := time.Now(); len(mustStats(t, q).Alarms) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Since(begin) > resumePatience {
-			t.Fatalf("the alarm stays: %q", mustStats(t, q).Alarms)
-		}
-	}
+	waitFor(t, "the alarm ends", func() bool { return len(mustStats(t, q).Alarms) == 0 })
 }
 
 // What is reserved at birth is given back at the seal, but for the marks.

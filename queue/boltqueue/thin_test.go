@@ -27,7 +27,8 @@ func remains(t testing.TB, q queue.Queue) (all []string) {
 	return all
 }
 
-// waitFor waits for the queue's own goroutines to come round to something.
+// waitFor waits for the queue's own goroutines to come round to something, which
+// they do in real time, for the files and the disk are real.
 func waitFor(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for begin := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
