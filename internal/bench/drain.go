@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -158,15 +156,11 @@ func drainUnder(press client) func(*turn) (figures, error) {
 }
 
 func (t *turn) drainPressed(dir, url string, press client) (figures, error) {
-	addresses, err := freeAddresses(1)
+	socket, addresses, err := t.places(1)
 	if err != nil {
 		return nil, err
 	}
-	short, err := os.MkdirTemp(t.short, "")
-	if err != nil {
-		return nil, err
-	}
-	s := &server{socket: filepath.Join(short, "events.sock"), http: addresses[0]}
+	s := &server{socket: socket, http: addresses[0]}
 	longer := *t.bench
 	longer.Time = whileDraining
 	var seen figures

@@ -15,22 +15,27 @@ import (
 // nowhere is a base URL at which nobody listens.
 const nowhere = "http://127.0.0.1:1/v1"
 
+// places returns where a server may listen: a socket in a directory of its own,
+// and so many addresses.
+func (t *turn) places(n int) (socket string, addresses []string, err error) {
+	if addresses, err = freeAddresses(n); err != nil {
+		return "", nil, err
+	}
+	dir, err := os.MkdirTemp(t.short, "")
+	return filepath.Join(dir, "events.sock"), addresses, err
+}
+
 // serveTrackd starts the real daemon on the queue in dir, with its line to
 // nowhere, so that what is measured is taking events.
 func (t *turn) serveTrackd(dir string) (*server, error) {
-	addresses, err := freeAddresses(2)
+	socket, addresses, err := t.places(2)
 	if err != nil {
 		return nil, err
 	}
-	short, err := os.MkdirTemp(t.short, "")
-	if err != nil {
-		return nil, err
-	}
-	socket := filepath.Join(short, "events.sock")
 	s, err := t.start("trackd is ready", []string{
 		"TRACKD_UPSTREAM_URL=" + nowhere, "TRACKD_UPSTREAM_API_KEY=bench", "TRACKD_QUEUE_DIR=" + dir,
 		"TRACKD_INGEST_SOCKET=" + socket, "TRACKD_INGEST_HTTP=" + addresses[0],
-		"TRACKD_ADMIN_SOCKET=" + filepath.Join(short, "admin.sock"), "TRACKD_ADMIN_HTTP=" + addresses[1],
+		"TRACKD_ADMIN_SOCKET=" + filepath.Join(filepath.Dir(socket), "admin.sock"), "TRACKD_ADMIN_HTTP=" + addresses[1],
 	}, t.binary, "serve")
 	if err != nil {
 		return nil, err
@@ -42,15 +47,10 @@ func (t *turn) serveTrackd(dir string) (*server, error) {
 
 // serveFloor starts the floor of both doors.
 func (t *turn) serveFloor(dir string) (*server, error) {
-	addresses, err := freeAddresses(1)
+	socket, addresses, err := t.places(1)
 	if err != nil {
 		return nil, err
 	}
-	short, err := os.MkdirTemp(t.short, "")
-	if err != nil {
-		return nil, err
-	}
-	socket := filepath.Join(short, "events.sock")
 	s, err := t.start("ready", nil, t.self, "role", "floor", dir, socket, addresses[0])
 	if err != nil {
 		return nil, err
