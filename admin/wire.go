@@ -173,8 +173,8 @@ func formOf(f queue.Filter) url.Values {
 	for _, at := range f.At {
 		form.Add("at", at.String())
 	}
-	if !f.Before.IsZero() {
-		form.Set("before", f.Before.Format(time.RFC3339Nano))
+	if !f.TakenBefore.IsZero() {
+		form.Set("before", f.TakenBefore.Format(time.RFC3339Nano))
 	}
 	if f.After != (queue.Address{}) {
 		form.Set("after", f.After.String())
@@ -213,7 +213,7 @@ func filterOf(form url.Values) (f queue.Filter, err error) {
 			case "user":
 				f.User = value
 			case "before":
-				f.Before, err = time.Parse(time.RFC3339Nano, value)
+				f.TakenBefore, err = time.Parse(time.RFC3339Nano, value)
 			case "after":
 				f.After, err = queue.ParseAddress(value)
 			case "at":

@@ -9,7 +9,7 @@
 // The package keeps nothing, reads no clock (the caller says what time it is)
 // and does no I/O beyond drawing random bits for a messageId.
 //
-// Reading order: event.go (the type), parse.go (from bytes to normal form),
+// Reading order: event.go and call.go (the types), parse.go (from bytes to normal form),
 // judge.go (the rules), lifecycle.go (the seven events), error.go (how a
 // refusal is told), batch.go (the /v1/batch envelope); outline.go, walk.go,
 // plain.go, splice.go and timestamp.go are their tools.
@@ -33,14 +33,20 @@ const (
 	MaxIDBytes = 255
 )
 
-// Event is one track call in normal form.
+// Event is one call in normal form.
 type Event struct {
+	// Type is the call. It decides the endpoint.
+	Type Type
+
 	// ID is the messageId: the app's, or a ULID minted at the door. It is the
 	// same on every retry and for ever.
 	ID string
 
 	// Name is the value of "event", for example "Application Opened".
 	Name string
+
+	// Persons holds the hashes of the ids it names.
+	Persons Persons
 
 	// Body is the exact JSON object to POST, at most MaxBytes long.
 	Body []byte

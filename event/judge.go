@@ -15,6 +15,7 @@ type verdict struct {
 	accept Accept
 
 	id, name string
+	persons  Persons
 	refusal  Error
 
 	// Arrays, so that a verdict needs no heap. Each of the 18 places in the
@@ -135,7 +136,9 @@ func (v *verdict) judgeUser() {
 			v.remove(id.member)
 			continue
 		}
-		v.judgeID(id.field, id.member)
+		if v.judgeID(id.field, id.member) {
+			v.persons.add(v.text(id.member))
+		}
 		named = true // well or badly: one problem is enough
 	}
 	if !named {

@@ -70,7 +70,7 @@ func (p Parser) parse(room, raw []byte, now time.Time) (ev Event, rest []byte, e
 	if len(v.refusal.Problems) > 0 {
 		return ev, nil, &Error{v.refusal.Code, v.refusal.Problems}
 	}
-	return Event{ID: v.id, Name: v.name, Body: body}, rest, nil
+	return Event{ID: v.id, Name: v.name, Persons: v.persons, Body: body}, rest, nil
 }
 
 // normalForm returns the body to send, made in room if it fits, and the rest of

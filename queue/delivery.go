@@ -43,11 +43,16 @@ type Delivery struct {
 	Event   event.Event
 	Taken   time.Time // when the door took it
 
-	// What the last Retry outcome of this process said; zero after a start and
-	// after a replay. The queue keeps them for the sender and reads none of them.
-	Attempts int    // requests made so far
-	Strikes  int    // of those, failures that were the event's own
-	Passes   uint64 // deliveries the line had made when it last failed
+	// The evidence against the event: what the last Retry outcome said. The queue
+	// keeps it for the sender and reads none of it. Zero for an event that never
+	// failed and after a replay. Strikes and FirstFailed outlive a restart, as
+	// they were at most an hour before it; the others are zero after a start.
+	Attempts    int       // requests made so far by this process
+	Strikes     float64   // how much of the blame for its failures is its own
+	FirstFailed time.Time // when its first attempt failed; zero: none has
+	LastStatus  int       // HTTP status of the last answer, 0 if there was none
+	LastDetail  string    // what the far side said last, verbatim and bounded
+	Successes   uint64    // deliveries the sender had made when it last failed
 }
 
 // Verb is what becomes of a leased event.
@@ -66,16 +71,17 @@ type Outcome struct {
 	Address Address
 	Verb    Verb
 
-	// Retry only.
-	Delay   time.Duration // until due again, on the monotonic clock
-	Strikes int
-	Passes  uint64
+	// Retry only: they come back with the next Delivery of the event.
+	Delay       time.Duration // until due again, on the monotonic clock
+	Strikes     float64
+	FirstFailed time.Time
+	Successes   uint64
 
 	// Retry and Bury.
 	Attempts int
+	Status   int    // HTTP status of the last answer, 0 if there was none
+	Detail   string // what the far side said, verbatim and bounded
 
 	// Bury only.
 	Reason Reason // rejected, too_large, poison or expired
-	Status int    // HTTP status of the last answer, 0 if there was none
-	Detail string // what the far side said, verbatim and bounded
 }

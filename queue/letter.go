@@ -44,15 +44,18 @@ type DeadLetter struct {
 // Filter selects events or letters. The zero Filter selects all; every field
 // set narrows the selection.
 type Filter struct {
-	Reasons  []Reason  // any of these; letters only
-	Statuses []int     // any of these; letters only
-	Event    string    // exact event name
-	ID       string    // exact messageId
-	User     string    // exact userId or anonymousId
-	Before   time.Time // taken before this; zero: any time
-	After    Address   // at an address beyond this one: the way to continue
-	At       []Address // only these addresses
-	Limit    int       // at most this many; 0: no bound
+	Reasons     []Reason     // any of these; letters only
+	Statuses    []int        // any of these; letters only
+	Types       []event.Type // any of these
+	Event       string       // exact event name
+	ID          string       // exact messageId
+	User        string       // exact userId or anonymousId
+	TakenAfter  time.Time    // taken at this time or later; zero: any time
+	TakenBefore time.Time    // taken before this; zero: any time
+	DiedBefore  time.Time    // became a dead letter before this; zero: any time; letters only
+	After       Address      // at an address beyond this one: the way to continue
+	At          []Address    // only these addresses
+	Limit       int          // at most this many; 0: no bound
 }
 
 // MatchEvent reports whether an event at addr, taken then, passes the fields
@@ -61,9 +64,11 @@ func (f Filter) MatchEvent(addr Address, ev event.Event, taken time.Time) bool {
 	switch {
 	case addr.Compare(f.After) <= 0,
 		len(f.At) > 0 && !slices.Contains(f.At, addr),
+		len(f.Types) > 0 && !slices.Contains(f.Types, ev.Type),
 		f.Event != "" && ev.Name != f.Event,
 		f.ID != "" && ev.ID != f.ID,
-		!f.Before.IsZero() && !taken.Before(f.Before):
+		taken.Before(f.TakenAfter),
+		!f.TakenBefore.IsZero() && !taken.Before(f.TakenBefore):
 		return false
 	}
 	return f.User == "" || event.HasUser(ev.Body, f.User)
@@ -74,7 +79,8 @@ func (f Filter) MatchEvent(addr Address, ev event.Event, taken time.Time) bool {
 func (f Filter) MatchLetter(l DeadLetter) bool {
 	switch {
 	case len(f.Reasons) > 0 && !slices.Contains(f.Reasons, l.Reason),
-		len(f.Statuses) > 0 && !slices.Contains(f.Statuses, l.Status):
+		len(f.Statuses) > 0 && !slices.Contains(f.Statuses, l.Status),
+		!f.DiedBefore.IsZero() && !l.Died.Before(f.DiedBefore):
 		return false
 	}
 	return f.MatchEvent(l.Address, l.Event, l.Taken)

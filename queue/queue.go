@@ -51,15 +51,20 @@ type Queue interface {
 	// once Append returned: the caller uses that memory again.
 	Append(ctx context.Context, batch Batch) error
 
-	// Lease waits for events that are due and returns 1 to max of them: fresh
-	// ones in arrival order, due retries interleaved. A lease does not expire:
-	// every Delivery must be settled, with Return if nothing was decided. The
-	// error is that of ctx, or ErrClosed.
+	// Lease waits for events that are due and returns 1 to max of them. Returned
+	// events come before any fresh one, in address order; fresh ones in address
+	// order, too. While replayed events or due retries also wait, at least every
+	// second event leased is fresh. A lease does not expire: every Delivery must
+	// be settled, with Return if nothing was decided. The error is that of ctx,
+	// or ErrClosed.
 	Lease(ctx context.Context, max int) ([]Delivery, error)
 
 	// Settle records what became of leased events. It is durable soon, not at
-	// return: a crash may lead to the same events being leased again. An outcome
-	// for an event that is not leased changes nothing.
+	// return: a crash may lead to the same events being leased again. Bury may
+	// also name an event that waits for its retry: so the sender makes room when
+	// [Stats].Parked reaches ParkedMax. Any other outcome for an event that is
+	// not leased changes nothing. Strikes and FirstFailed of a Retry reach the
+	// disk, at most once an hour an event.
 	Settle(ctx context.Context, outcomes ...Outcome) error
 
 	// Stats returns the account and the state of the queue.

@@ -6,7 +6,7 @@ import "trackd/queue"
 // others: an event that fails again although others passed since its last
 // failure is itself the odd one out.
 type blame struct {
-	passes uint64  // deliveries so far, from 1: a Delivery with Passes 0 has not failed yet
+	passes uint64  // deliveries so far, from 1: a Delivery with Successes 0 has not failed yet
 	share  float64 // of recent attempts, those that passed: a moving average
 }
 
@@ -29,9 +29,9 @@ func (b *blame) passed() {
 
 // failed returns the strikes d has now, and whether the failure says nothing
 // about the line because it is, or may be, d's own.
-func (b *blame) failed(d queue.Delivery) (strikes int, own bool) {
+func (b *blame) failed(d queue.Delivery) (strikes float64, own bool) {
 	strikes = d.Strikes
-	othersPassed := d.Passes > 0 && d.Passes < b.passes
+	othersPassed := d.Successes > 0 && d.Successes < b.passes
 	if othersPassed && b.share >= healthy {
 		strikes++
 	}

@@ -13,20 +13,20 @@ func TestBlameFallsOnTheOddOneOut(t *testing.T) {
 		name    string
 		share   float64
 		d       queue.Delivery
-		strikes int
+		strikes float64
 		own     bool
 	}{
 		{"the first failure tells nothing", 1, queue.Delivery{}, 0, false},
 		{"a first failure after throttling neither", 1, queue.Delivery{Attempts: 3}, 0, false},
-		{"others passed since", 1, queue.Delivery{Attempts: 1, Passes: 99}, 1, true},
-		{"nobody passed since", 1, queue.Delivery{Attempts: 1, Passes: 100}, 0, false},
-		{"others passed, but few do", 0.4, queue.Delivery{Attempts: 1, Passes: 99}, 0, true},
-		{"one with a record stays suspect", 1, queue.Delivery{Attempts: 4, Strikes: 2, Passes: 100}, 2, true},
-		{"and earns more", 1, queue.Delivery{Attempts: 4, Strikes: 2, Passes: 7}, 3, true},
+		{"others passed since", 1, queue.Delivery{Attempts: 1, Successes: 99}, 1, true},
+		{"nobody passed since", 1, queue.Delivery{Attempts: 1, Successes: 100}, 0, false},
+		{"others passed, but few do", 0.4, queue.Delivery{Attempts: 1, Successes: 99}, 0, true},
+		{"one with a record stays suspect", 1, queue.Delivery{Attempts: 4, Strikes: 2, Successes: 100}, 2, true},
+		{"and earns more", 1, queue.Delivery{Attempts: 4, Strikes: 2, Successes: 7}, 3, true},
 	} {
 		b := blame{passes: passes, share: c.share}
 		if strikes, own := b.failed(c.d); strikes != c.strikes || own != c.own {
-			t.Errorf("%s: %d strikes, own %v; want %d, %v", c.name, strikes, own, c.strikes, c.own)
+			t.Errorf("%s: %v strikes, own %v; want %v, %v", c.name, strikes, own, c.strikes, c.own)
 		}
 	}
 }

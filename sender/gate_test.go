@@ -142,7 +142,7 @@ func TestTheBestProbeIsTheOneThatTellsMost(t *testing.T) {
 		g.remember(at(n))
 	}
 	d := func(n uint64, strikes, attempts int) queue.Delivery {
-		return queue.Delivery{Address: at(n), Strikes: strikes, Attempts: attempts}
+		return queue.Delivery{Address: at(n), Strikes: float64(strikes), Attempts: attempts}
 	}
 	for _, c := range []struct {
 		name       string

@@ -162,12 +162,12 @@ func (l *line) throttled(now time.Time, r report) queue.Outcome {
 		l.opened(now)
 	}
 	return queue.Outcome{
-		Address:  r.delivery.Address,
-		Verb:     queue.Retry,
-		Delay:    max(l.delays.after(1), min(r.answer.retryAfter, longestAsk)),
-		Attempts: r.delivery.Attempts + 1,
-		Strikes:  r.delivery.Strikes,
-		Passes:   r.delivery.Passes,
+		Address:   r.delivery.Address,
+		Verb:      queue.Retry,
+		Delay:     max(l.delays.after(1), min(r.answer.retryAfter, longestAsk)),
+		Attempts:  r.delivery.Attempts + 1,
+		Strikes:   r.delivery.Strikes,
+		Successes: r.delivery.Successes,
 	}
 }
 
@@ -180,17 +180,17 @@ func (l *line) failed(now time.Time, r report) queue.Outcome {
 	if l.gate.fail(now, r.epoch, r.delivery, r.verdict == deny, own) {
 		l.closed(r)
 	}
-	if strikes >= l.maximum {
+	if strikes >= float64(l.maximum) {
 		return l.bury(r, queue.Poison)
 	}
 	attempts := r.delivery.Attempts + 1
 	return queue.Outcome{
-		Address:  r.delivery.Address,
-		Verb:     queue.Retry,
-		Delay:    max(l.delays.after(attempts), min(r.answer.retryAfter, longestAsk)),
-		Attempts: attempts,
-		Strikes:  strikes,
-		Passes:   l.blame.passes,
+		Address:   r.delivery.Address,
+		Verb:      queue.Retry,
+		Delay:     max(l.delays.after(attempts), min(r.answer.retryAfter, longestAsk)),
+		Attempts:  attempts,
+		Strikes:   strikes,
+		Successes: l.blame.passes,
 	}
 }
 

@@ -73,7 +73,7 @@ func TestWhatAProbeBringsBackDecidesOnTheGate(t *testing.T) {
 }
 
 func TestWhatAnAnswerMeansForItsEvent(t *testing.T) {
-	tried := queue.Delivery{Address: at(7), Attempts: 4, Strikes: 2, Passes: 1}
+	tried := queue.Delivery{Address: at(7), Attempts: 4, Strikes: 2, Successes: 1}
 	for _, c := range []struct {
 		answer string
 		d      queue.Delivery
@@ -83,12 +83,12 @@ func TestWhatAnAnswerMeansForItsEvent(t *testing.T) {
 		{"200", tried, queue.Outcome{Address: at(7), Verb: queue.Delivered}, 0},
 		{"400 JSON", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.Rejected, Status: 400, Detail: `{"meta":{}}`}, 0},
 		{"413", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.TooLarge, Status: 413, Detail: "<html>"}, 0},
-		{"429", tried, queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 5, Strikes: 2, Passes: 1}, 500 * time.Millisecond},
-		{"503", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Passes: 41}, 500 * time.Millisecond},
+		{"429", tried, queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 5, Strikes: 2, Successes: 1}, 500 * time.Millisecond},
+		{"503", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Successes: 41}, 500 * time.Millisecond},
 		{"503", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.Poison, Status: 503, Detail: "HTTP 503 Service Unavailable"}, 0},
-		{"500 ask", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Passes: 41}, time.Minute},
-		{"503 ask", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Passes: 41}, time.Minute},
-		{"401", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Passes: 41}, 500 * time.Millisecond},
+		{"500 ask", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Successes: 41}, time.Minute},
+		{"503 ask", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Successes: 41}, time.Minute},
+		{"401", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Successes: 41}, 500 * time.Millisecond},
 	} {
 		l, now := lineOf(10), time.Now()
 		for n := range uint64(40) { // a healthy line

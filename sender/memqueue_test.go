@@ -129,7 +129,7 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 			q.returned++
 			back = append(back, d)
 		case queue.Retry:
-			d.Attempts, d.Strikes, d.Passes = o.Attempts, o.Strikes, o.Passes
+			d.Attempts, d.Strikes, d.Successes = o.Attempts, o.Strikes, o.Successes
 			q.park(d, time.Now().Add(o.Delay))
 		case queue.Bury:
 			q.dead[d.Event.ID] = o

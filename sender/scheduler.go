@@ -341,7 +341,7 @@ func (s *scheduler) conclude(now time.Time, r report) {
 	}
 	s.parkSpare(now)
 	d := r.delivery
-	d.Attempts, d.Strikes, d.Passes = o.Attempts, o.Strikes, o.Passes
+	d.Attempts, d.Strikes, d.Successes = o.Attempts, o.Strikes, o.Successes
 	s.spare = &spare{delivery: d, due: now.Add(o.Delay)}
 }
 
@@ -353,7 +353,7 @@ func (s *scheduler) parkSpare(now time.Time) {
 	d := s.spare.delivery
 	s.outcomes = append(s.outcomes, queue.Outcome{
 		Address: d.Address, Verb: queue.Retry, Delay: max(s.spare.due.Sub(now), 0),
-		Attempts: d.Attempts, Strikes: d.Strikes, Passes: d.Passes,
+		Attempts: d.Attempts, Strikes: d.Strikes, Successes: d.Successes,
 	})
 	s.spare = nil
 }

@@ -138,7 +138,7 @@ func (f eventFilter) filter() (queue.Filter, error) {
 	}
 	filter := queue.Filter{Event: f.Event, ID: f.ID, User: f.User, Limit: f.Limit}
 	if f.Older > 0 {
-		filter.Before = time.Now().Add(-f.Older)
+		filter.TakenBefore = time.Now().Add(-f.Older)
 	}
 	return filter, nil
 }

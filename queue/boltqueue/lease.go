@@ -52,10 +52,9 @@ func (b *openBlock) settled() bool { return b.now.by[live] == 0 && b.now.by[dead
 
 // loan is a leased event.
 type loan struct {
-	block             *openBlock
-	index             int
-	attempts, strikes int
-	passes            uint64
+	block    *openBlock
+	index    int
+	evidence queue.Outcome // the last Retry; zero: none in this process
 }
 
 // parkedEvent is an event that waits in memory for a later attempt: its
@@ -205,8 +204,10 @@ func (q *Queue) strand(p *parkedEvent) {
 }
 
 func delivery(l loan, ev event.Event) queue.Delivery {
+	e := l.evidence
 	return queue.Delivery{Address: l.block.address(l.index), Event: ev, Taken: l.block.taken,
-		Attempts: l.attempts, Strikes: l.strikes, Passes: l.passes}
+		Attempts: e.Attempts, Strikes: e.Strikes, FirstFailed: e.FirstFailed,
+		LastStatus: e.Status, LastDetail: e.Detail, Successes: e.Successes}
 }
 
 // readEvents brings the events of one block back from the disk.

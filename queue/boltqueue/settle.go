@@ -35,7 +35,7 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 				attempts: o.Attempts, died: now, detail: o.Detail})
 			q.change(l.block, l.index, dead, now)
 		case queue.Retry:
-			l.attempts, l.strikes, l.passes = o.Attempts, o.Strikes, o.Passes
+			l.evidence = o
 			q.park(l, now.Add(o.Delay))
 			returned = true
 		default:

@@ -133,7 +133,7 @@ func filterLetters(r *rig) {
 		{queue.Filter{ID: "four"}, []string{"four"}},
 		{queue.Filter{ID: "fou"}, nil},
 		{queue.Filter{User: "ann"}, []string{"one", "three"}},
-		{queue.Filter{Before: at["two"].Taken}, []string{"one"}},
+		{queue.Filter{TakenBefore: at["two"].Taken}, []string{"one"}},
 		{queue.Filter{At: []queue.Address{at["three"].Address, at["door"].Address}}, []string{"three", "door"}},
 		{queue.Filter{Event: updated, User: "ann", Reasons: []queue.Reason{queue.TooLarge}}, []string{"three"}},
 		{queue.Filter{Event: updated, User: "bob", Statuses: []int{413}}, nil},
@@ -151,7 +151,7 @@ func filterQueued(r *rig) {
 	r.wantQueued(queue.Filter{Event: updated}, "two", "three")
 	r.wantQueued(queue.Filter{ID: "two"}, "two")
 	r.wantQueued(queue.Filter{User: "ann"}, "one", "three")
-	r.wantQueued(queue.Filter{Before: all[1].Taken}, "one")
+	r.wantQueued(queue.Filter{TakenBefore: all[1].Taken}, "one")
 	r.wantQueued(queue.Filter{At: []queue.Address{all[0].Address, all[2].Address}}, "one", "three")
 	r.wantQueued(queue.Filter{After: all[0].Address}, "two", "three")
 	r.wantQueued(queue.Filter{After: all[0].Address, Limit: 1}, "two")

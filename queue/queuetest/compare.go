@@ -167,7 +167,7 @@ func (w *walk) outcome(d queue.Delivery) queue.Outcome {
 	case 0:
 		o.Verb = queue.Return
 	case 1:
-		o.Verb, o.Attempts, o.Strikes, o.Passes = queue.Retry, d.Attempts+1, d.Strikes+w.dice.IntN(2), uint64(w.step)
+		o.Verb, o.Attempts, o.Strikes, o.Successes = queue.Retry, d.Attempts+1, d.Strikes+float64(w.dice.IntN(2)), uint64(w.step)
 	case 2:
 		o.Verb, o.Delay, o.Attempts = queue.Retry, never, d.Attempts+1
 	case 3, 4:

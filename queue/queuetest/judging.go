@@ -12,7 +12,7 @@ func judging() []sentence {
 		{"a replayed letter is queued again as a new start of the same event", func(r *rig) {
 			r.append(newEvent("again", updated, "user", 700))
 			first := r.lease(1)[0]
-			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 5, Strikes: 4, Passes: 3})
+			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 5, Strikes: 4, Successes: 3})
 			r.settleAll(r.lease(1), poison())
 			r.replay(queue.Filter{}, 1)
 			r.wantLetters(queue.Filter{})

@@ -168,7 +168,7 @@ func (l *Ledger) Settled(outcomes []queue.Outcome, err error) {
 			to = placeDead
 			e.letters = queue.DeadLetter{Reason: o.Reason, Status: o.Status, Detail: o.Detail, Attempts: o.Attempts}
 		case queue.Retry:
-			e.want.Attempts, e.want.Strikes, e.want.Passes = o.Attempts, o.Strikes, o.Passes
+			e.want.Attempts, e.want.Strikes, e.want.Successes = o.Attempts, o.Strikes, o.Successes
 			e.parked = o.Delay > 0
 		}
 		e.disk, e.seen = e.disk|to, false

@@ -54,10 +54,8 @@ type record struct {
 	letter queue.DeadLetter // set while now is dead
 
 	leased   bool
-	due      time.Time // while parked
-	attempts int
-	strikes  int
-	passes   uint64
+	due      time.Time     // while parked
+	evidence queue.Outcome // the last Retry of this process; zero: none
 }
 
 // state is the term of the account that a record is counted in.
@@ -150,7 +148,7 @@ func (m *Memory) settle(rec *record, o queue.Outcome) error {
 	case queue.Return:
 		m.again = append(m.again, rec)
 	case queue.Retry:
-		rec.attempts, rec.strikes, rec.passes = o.Attempts, o.Strikes, o.Passes
+		rec.evidence = o
 		m.park(rec, o.Delay)
 	case queue.Bury:
 		rec.now = dead

@@ -105,8 +105,10 @@ func wait(ctx context.Context, changed <-chan struct{}, next time.Time) {
 func (rec *record) delivery() queue.Delivery {
 	ev := rec.event
 	ev.Body = bytes.Clone(ev.Body)
+	e := rec.evidence
 	return queue.Delivery{
 		Address: rec.addr, Event: ev, Taken: rec.taken,
-		Attempts: rec.attempts, Strikes: rec.strikes, Passes: rec.passes,
+		Attempts: e.Attempts, Strikes: e.Strikes, FirstFailed: e.FirstFailed,
+		LastStatus: e.Status, LastDetail: e.Detail, Successes: e.Successes,
 	}
 }

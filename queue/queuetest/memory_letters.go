@@ -82,7 +82,7 @@ func (m *Memory) Replay(ctx context.Context, filter queue.Filter) (int, error) {
 			return true
 		}
 		rec.fix(queued)
-		rec.attempts, rec.strikes, rec.passes = 0, 0, 0
+		rec.evidence = queue.Outcome{}
 		m.again = append(m.again, rec)
 		return true
 	})

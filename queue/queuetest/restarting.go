@@ -161,12 +161,12 @@ func (r *rig) comeBack(stop func(*rig)) {
 	events[7] = largest("back-large")
 	r.append(events...)
 	held := r.lease(300)
-	r.settleAll(held[:50], queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 5, Strikes: 5, Passes: 5})
+	r.settleAll(held[:50], queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 5, Strikes: 5, Successes: 5})
 	r.settleAll(held[50:100], queue.Outcome{Verb: queue.Return})
 	r.settleAll(held[100:150], queue.Outcome{Verb: queue.Retry, Attempts: 1})
 	before := r.queued(queue.Filter{})
 	for i := range before { // this process's, not the next one's
-		before[i].Attempts, before[i].Strikes, before[i].Passes = 0, 0, 0
+		before[i].Attempts, before[i].Strikes, before[i].Successes = 0, 0, 0
 	}
 	stop(r)
 	r.wantAccount(queue.Account{Queued: 400})

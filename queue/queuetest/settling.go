@@ -53,12 +53,12 @@ func settling() []sentence {
 		{"a retry keeps what its outcome says", func(r *rig) {
 			r.append(sample("tried", 1)...)
 			first := r.lease(1)[0]
-			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 7, Strikes: 3, Passes: 1 << 40})
+			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 7, Strikes: 3, Successes: 1 << 40})
 			want := first
-			want.Attempts, want.Strikes, want.Passes = 7, 3, 1<<40
+			want.Attempts, want.Strikes, want.Successes = 7, 3, 1<<40
 			r.wantDelivery(r.lease(1)[0], want)
-			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 8, Strikes: 0, Passes: 1<<40 + 1})
-			want.Attempts, want.Strikes, want.Passes = 8, 0, 1<<40+1
+			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 8, Strikes: 0, Successes: 1<<40 + 1})
+			want.Attempts, want.Strikes, want.Successes = 8, 0, 1<<40+1
 			r.wantDelivery(r.lease(1)[0], want)
 		}},
 		{"a returned event is due at once as it was", func(r *rig) {
@@ -66,9 +66,9 @@ func settling() []sentence {
 			first := r.lease(1)[0]
 			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Return})
 			r.wantDelivery(r.lease(1)[0], first)
-			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 2, Strikes: 1, Passes: 9})
+			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 2, Strikes: 1, Successes: 9})
 			second := r.lease(1)[0]
-			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Return, Attempts: 5, Strikes: 5, Passes: 5})
+			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Return, Attempts: 5, Strikes: 5, Successes: 5})
 			r.wantDelivery(r.lease(1)[0], second)
 		}},
 		{"one call may settle each event in its own way", func(r *rig) {

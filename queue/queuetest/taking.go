@@ -28,8 +28,8 @@ func taking() []sentence {
 			if !within(got.Taken, before, after) {
 				r.Errorf("taken: got %v, want between %v and %v", got.Taken, before, after)
 			}
-			if got.Attempts != 0 || got.Strikes != 0 || got.Passes != 0 {
-				r.Errorf("got %d attempts, %d strikes, %d passes, want none", got.Attempts, got.Strikes, got.Passes)
+			if got.Attempts != 0 || got.Strikes != 0 || got.Successes != 0 {
+				r.Errorf("got %d attempts, %v strikes, %d successes, want none", got.Attempts, got.Strikes, got.Successes)
 			}
 			if got.Address == (queue.Address{}) {
 				r.Error("got the zero address, which is before every event")
