@@ -142,10 +142,10 @@ type Server struct {
 	actions *http.ServeMux
 }
 
-// Doors are the listeners to serve. Run closes them.
-type Doors struct {
-	Act []net.Listener // pages and actions
-	See []net.Listener // pages alone
+// Listeners are what to serve. Run closes them.
+type Listeners struct {
+	Actions []net.Listener // pages and actions
+	Pages   []net.Listener // pages alone
 }
 
 // New returns a server for o. It starts no goroutines.
@@ -182,18 +182,18 @@ func (s *Server) Pages() http.Handler { return s.pages }
 // Actions returns what a door that acts serves.
 func (s *Server) Actions() http.Handler { return s.actions }
 
-// Run serves doors until ctx ends and closes them.
-func (s *Server) Run(ctx context.Context, doors Doors) error {
+// Run serves listeners until ctx ends and closes them.
+func (s *Server) Run(ctx context.Context, listeners Listeners) error {
 	if _, err := s.Status(ctx); err != nil { // the first sample of the trend
 		s.opts.Log.Debug("no first look at the queue", "error", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, ln := range doors.See {
+	for _, ln := range listeners.Pages {
 		// Whoever can reach these may be slow on purpose.
 		srv := &http.Server{Handler: s.pages, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 		s.serve(ctx, group, srv, ln)
 	}
-	for _, ln := range doors.Act {
+	for _, ln := range listeners.Actions {
 		// A listing takes as long as its reader, who is trusted.
 		s.serve(ctx, group, &http.Server{Handler: s.actions, ReadHeaderTimeout: 10 * time.Second}, ln)
 	}

@@ -178,7 +178,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	check(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- r.server.Run(ctx, admin.Doors{See: []net.Listener{see}}) }()
+	go func() { ended <- r.server.Run(ctx, admin.Listeners{Pages: []net.Listener{see}}) }()
 	resp, err := http.Get("http://" + see.Addr().String() + "/readyz")
 	check(t, err)
 	resp.Body.Close()

@@ -90,7 +90,7 @@ func (r *rig) serve() *rig {
 	ctx, stop := context.WithCancel(context.Background())
 	var run sync.WaitGroup
 	run.Go(func() {
-		if err := r.server.Run(ctx, admin.Doors{Act: []net.Listener{ln}}); err != nil {
+		if err := r.server.Run(ctx, admin.Listeners{Actions: []net.Listener{ln}}); err != nil {
 			r.Errorf("run: %v", err)
 		}
 	})

@@ -10,10 +10,10 @@ import (
 	"trackd/event"
 )
 
-// calm is how long nothing may have gone wrong before an alarm counts as over.
+// holdDown is how long nothing may have gone wrong before an alarm counts as over.
 // A queue at the edge of its bound takes one batch and refuses the next; that
 // is one trouble, not many.
-const calm = time.Second
+const holdDown = time.Second
 
 // alarm tells of a trouble when it begins and when it is over, not each time.
 type alarm struct {
@@ -54,7 +54,7 @@ func (a *alarm) end() {
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.on.Load() || now.Sub(a.last) < calm {
+	if !a.on.Load() || now.Sub(a.last) < holdDown {
 		return
 	}
 	a.on.Store(false)
@@ -67,7 +67,7 @@ const maxKinds = 64
 
 // exclusions warns once of every kind of event that the accept setting
 // excludes: a new event name in an app would otherwise vanish into the dead
-// letters without a word.
+// letters unnoticed.
 type exclusions struct {
 	log *slog.Logger
 

@@ -49,7 +49,7 @@ func (p *paper) WriteHeader(status int)         { p.status = status }
 
 func TestAnEventOverHTTPCostsFewAllocations(t *testing.T) {
 	q := &void{}
-	door := open(t, q).Handler()
+	handler := open(t, q).Handler()
 	body := rewound{strings.NewReader(typical)}
 	req, err := http.NewRequest(http.MethodPost, "http://x/v1/track", body)
 	if err != nil {
@@ -62,7 +62,7 @@ func TestAnEventOverHTTPCostsFewAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		clear(answer.header)
-		if door.ServeHTTP(answer, req); answer.status != http.StatusOK {
+		if handler.ServeHTTP(answer, req); answer.status != http.StatusOK {
 			t.Fatalf("status %d", answer.status)
 		}
 	})

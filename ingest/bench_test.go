@@ -47,8 +47,8 @@ func processorTime(b *testing.B) float64 {
 func BenchmarkSocket(b *testing.B) {
 	const clients, window = 4, 256
 	q := &void{}
-	door, path := unixDoor(b)
-	stop := serve(b, open(b, q), Doors{Lines: []net.Listener{door}})
+	ln, path := unixListener(b)
+	stop := serve(b, open(b, q), Listeners{Lines: []net.Listener{ln}})
 	text := []byte(strings.Repeat(typical+"\n", window/4))
 
 	var todo atomic.Int64
@@ -98,12 +98,12 @@ func BenchmarkParse(b *testing.B) {
 // BenchmarkHTTP is 64 connections with one event per request. Its floor is a
 // handler that reads the body and says {}.
 func BenchmarkHTTP(b *testing.B) {
-	door := open(b, &void{}).Handler()
+	handler := open(b, &void{}).Handler()
 	floor := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.ReadAll(r.Body)
 		w.Write([]byte("{}"))
 	})
-	b.Run("trackd", func(b *testing.B) { benchHTTP(b, door) })
+	b.Run("trackd", func(b *testing.B) { benchHTTP(b, handler) })
 	b.Run("floor", func(b *testing.B) { benchHTTP(b, floor) })
 }
 

@@ -34,8 +34,8 @@ const (
 type post struct {
 	body  []byte
 	batch queue.Batch
-	room  room // of the event's body
-	large bool // holds a slot for large bodies
+	arena arena // of the event's body
+	large bool  // holds a slot for large bodies
 	gzip  gzip.Reader
 }
 
@@ -45,7 +45,7 @@ func (s *Server) putPost(p *post) {
 		<-s.largeSlots
 		p.large = false
 	}
-	p.room.empty()
+	p.arena.empty()
 	clear(p.batch.Events)
 	clear(p.batch.Rejects)
 	p.body, p.batch.Events, p.batch.Rejects = p.body[:0], p.batch.Events[:0], p.batch.Rejects[:0]

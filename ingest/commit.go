@@ -9,23 +9,23 @@ import (
 	"trackd/queue"
 )
 
-// source is the kind of door that something came through.
+// source is the kind of listener that something came through.
 type source string
 
 // The sources, as metrics and logs name them.
 const (
-	socket source = "socket"
-	web    source = "http"
+	sourceSocket source = "socket"
+	sourceHTTP   source = "http"
 )
 
-// Codes that doors answer besides those of package event.
+// Codes of replies besides those of package event.
 const (
 	codeQueueFull   = "queue_full"           // nothing of it was kept
 	codeUnavailable = "unavailable"          // the queue failed: unknown whether it was kept
 	codeUnfinished  = "unfinished"           // the rest of a line or body did not come
 	codeBusy        = "busy"                 // too many large bodies at once
 	codeStopping    = "stopping"             // trackd ends and reads no more
-	codeTooMany     = "too_many_connections" // the door has no place left
+	codeTooMany     = "too_many_connections" // there is no place left
 )
 
 // reasonRejectsFull is a reason for refusal that has no code of its own in replies:

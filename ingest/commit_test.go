@@ -47,14 +47,14 @@ func TestTroubleIsLoggedWhenItBeginsAndWhenItIsOver(t *testing.T) {
 		s := open(t, q, func(o *Options) { o.Log = log })
 		for range 100 { // at the edge: full, not full, full
 			fail = queue.ErrFull
-			s.commit(t.Context(), socket, twoGood())
+			s.commit(t.Context(), sourceSocket, twoGood())
 			fail = nil
-			s.commit(t.Context(), web, twoGood())
+			s.commit(t.Context(), sourceHTTP, twoGood())
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Minute)
-		s.commit(t.Context(), web, twoGood())
-		s.commit(t.Context(), web, twoGood())
+		s.commit(t.Context(), sourceHTTP, twoGood())
+		s.commit(t.Context(), sourceHTTP, twoGood())
 		want := `level=WARN msg="queue is full, events are refused" error="queue is full"
 level=INFO msg="queue has room again, events are taken" refused=200 after=1m0.1s
 `
@@ -99,7 +99,7 @@ func TestOneMessageIDCanBeFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.commit(t.Context(), web, queue.Batch{Events: []event.Event{ev}})
+	s.commit(t.Context(), sourceHTTP, queue.Batch{Events: []event.Event{ev}})
 	want := `level=DEBUG msg="event taken" message_id=m-1 event="Application Opened" source=http` + "\n"
 	if got := logged(); got != want {
 		t.Errorf("logged %swant %s", got, want)
@@ -123,7 +123,7 @@ func TestMetricsHaveEveryLabelFromTheStartAndCountWhatIsTold(t *testing.T) {
 
 	both := queue.Batch{Events: make([]event.Event, 3), Rejects: make([]queue.Reject, 2)}
 	for _, q.after = range []error{nil, queue.ErrRejectsFull, queue.ErrFull, queue.ErrClosed} {
-		s.commit(t.Context(), socket, both)
+		s.commit(t.Context(), sourceSocket, both)
 	}
 	want := `
 # HELP trackd_events_refused_total Events not kept, because there was no room or because their sender was told.
@@ -137,7 +137,7 @@ trackd_events_refused_total{reason="queue_full"} 5
 trackd_events_refused_total{reason="rejects_full"} 2
 trackd_events_refused_total{reason="unavailable"} 5
 trackd_events_refused_total{reason="unfinished"} 0
-# HELP trackd_events_taken_total Events made durable, by the door they came through: accepted to be sent, or rejected and kept as dead letters.
+# HELP trackd_events_taken_total Events made durable, by the listener they came through: accepted to be sent, or rejected and kept as dead letters.
 # TYPE trackd_events_taken_total counter
 trackd_events_taken_total{outcome="accepted",source="http"} 0
 trackd_events_taken_total{outcome="accepted",source="socket"} 6

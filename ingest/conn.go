@@ -18,9 +18,9 @@ var errQueueStopped = errors.New("queue does not take events")
 // alone. Its bytes are bounded by largeRead.
 const maxBatch = 1000
 
-// turnLines is how many lines a client may have parsed in one turn, some 100 µs.
+// parseChunk is how many lines a client may have parsed at a time, some 100 µs.
 // Delivery is a chain of short steps that must not wait long for a CPU.
-const turnLines = 32
+const parseChunk = 32
 
 // batch is what one commit makes durable: lines on their way from the reader
 // to the committer.
@@ -28,7 +28,7 @@ type batch struct {
 	queue.Batch
 	notes []note // one for each reject
 	first uint64 // number of its first line
-	room  room   // of the events' bodies
+	arena arena  // of the events' bodies
 }
 
 // size returns the number of events and rejects.
@@ -40,7 +40,7 @@ func (s *Server) putBatch(b *batch) {
 	clear(b.Rejects)
 	clear(b.notes)
 	b.Events, b.Rejects, b.notes = b.Events[:0], b.Rejects[:0], b.notes[:0]
-	b.room.empty()
+	b.arena.empty()
 	s.batches.Put(b)
 }
 
@@ -62,10 +62,10 @@ type conn struct {
 
 	// The rest is owned by the reader.
 	in      lines
-	small   []byte  // the buffer of quiet times
+	small   []byte  // the buffer while idle
 	large   *[]byte // the one from Server.buffers, while it is in use
 	crowded bool    // the last read filled the buffer: more is probably there
-	patience
+	readDeadline
 }
 
 // newConn returns a conn that nobody serves yet.
@@ -124,7 +124,7 @@ func (c *conn) commitAll() {
 		case code != "":
 			c.refuse(b.size(), code)
 		default:
-			res := c.server.commit(c.server.cut, socket, b.Batch)
+			res := c.server.commit(c.server.cut, sourceSocket, b.Batch)
 			if code = res.code; code != "" {
 				clear(b.notes)
 				b.notes = b.notes[:0] // these lines are to be sent again
@@ -140,7 +140,7 @@ func (c *conn) commitAll() {
 // refuse counts n events as refused and tells the client.
 func (c *conn) refuse(n int, reason string) {
 	res := result{counts: counts{refused: uint64(n)}, reason: reason}
-	c.server.metrics.count(socket, res)
+	c.server.metrics.count(sourceSocket, res)
 	c.replies.add(res.counts, nil)
 }
 

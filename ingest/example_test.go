@@ -35,7 +35,7 @@ func ExampleServer_Run() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	door, err := net.Listen("unix", filepath.Join(dir, "events.sock"))
+	ln, err := net.Listen("unix", filepath.Join(dir, "events.sock"))
 	if err != nil {
 		panic(err)
 	}
@@ -45,9 +45,9 @@ func ExampleServer_Run() {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- server.Run(ctx, ingest.Doors{Lines: []net.Listener{door}}) }()
+	go func() { done <- server.Run(ctx, ingest.Listeners{Lines: []net.Listener{ln}}) }()
 
-	client, err := net.Dial("unix", door.Addr().String())
+	client, err := net.Dial("unix", ln.Addr().String())
 	if err != nil {
 		panic(err)
 	}

@@ -27,10 +27,10 @@ func TestRequestsThatWaitForTheDiskShareOneCommit(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		door := newPipes()
-		stop := serve(t, open(t, q), Doors{HTTP: []net.Listener{door}})
+		ln := newPipes()
+		stop := serve(t, open(t, q), Listeners{HTTP: []net.Listener{ln}})
 		post := func() *client {
-			c := door.dial(t)
+			c := ln.dial(t)
 			c.send(fmt.Sprintf("POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(typical), typical))
 			return c
 		}

@@ -34,9 +34,9 @@ func memory() uint64 {
 }
 
 func TestTooManySocketConnectionsAreTurnedAwayWithAWord(t *testing.T) {
-	overPipes(t, &shelf{}, func(t *testing.T, door *pipes, _ *Server) {
-		first, second := door.dial(t), door.dial(t)
-		third := door.dial(t)
+	overPipes(t, &shelf{}, func(t *testing.T, ln *pipes, _ *Server) {
+		first, second := ln.dial(t), ln.dial(t)
+		third := ln.dial(t)
 		if got := render(third.rest()); got != codeTooMany {
 			t.Errorf("the third is told %q, want %s", got, codeTooMany)
 		}
@@ -45,16 +45,16 @@ func TestTooManySocketConnectionsAreTurnedAwayWithAWord(t *testing.T) {
 		second.hangUp()
 		second.rest()
 		time.Sleep(time.Millisecond)
-		fourth := door.dial(t)
+		fourth := ln.dial(t)
 		fourth.send(opened + "\n")
 		fourth.await("1/0/0")
 	}, func(o *Options) { o.Rules.MaxSocketConns = 2 })
 }
 
 func TestEndlessLineIsBoundedInMemory(t *testing.T) {
-	door, path := unixDoor(t)
+	ln, path := unixListener(t)
 	q := &shelf{}
-	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	stop := serve(t, open(t, q), Listeners{Lines: []net.Listener{ln}})
 	c := dialUnix(t, path)
 	before := memory()
 	piece := strings.Repeat("x", 1<<20)
@@ -77,9 +77,9 @@ func TestEndlessLineIsBoundedInMemory(t *testing.T) {
 // one that is polite and must be served.
 func TestCrowdIsBoundedAndAPoliteClientIsServed(t *testing.T) {
 	const idle, limit = 1000, 40 << 20
-	door, path := unixDoor(t)
+	ln, path := unixListener(t)
 	q := &void{}
-	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	stop := serve(t, open(t, q), Listeners{Lines: []net.Listener{ln}})
 	before, goroutines := memory(), runtime.NumGoroutine()
 	for range idle {
 		dialUnix(t, path)
@@ -118,15 +118,15 @@ func TestCrowdIsBoundedAndAPoliteClientIsServed(t *testing.T) {
 
 func TestClientThatWasBusyCostsNoMoreThanAnIdleOne(t *testing.T) {
 	const clients = 100
-	overPipes(t, &void{}, func(t *testing.T, door *pipes, _ *Server) {
+	overPipes(t, &void{}, func(t *testing.T, ln *pipes, _ *Server) {
 		before := memory()
 		all := make([]*client, clients)
 		for i := range all {
-			all[i] = door.dial(t)
+			all[i] = ln.dial(t)
 			all[i].send(strings.Repeat(opened+"\n", 1000))
 			all[i].await("1000/0/0")
 		}
-		time.Sleep(2 * lull)
+		time.Sleep(2 * idleAfter)
 		if each := (int64(memory()) - int64(before)) / clients; each > largeRead/2 {
 			t.Errorf("each holds %d bytes after its burst, want less than half of the buffer it had", each)
 		}
@@ -159,8 +159,8 @@ func TestClientThatHasGoneCostsNothing(t *testing.T) {
 func TestHalfOpenAndDeafClientsAreBounded(t *testing.T) {
 	const slow, deaf = 200, 10
 	const limit = slow*2*largeRead + deaf*4<<20
-	door, path := unixDoor(t)
-	stop := serve(t, open(t, &void{}), Doors{Lines: []net.Listener{door}})
+	ln, path := unixListener(t)
+	stop := serve(t, open(t, &void{}), Listeners{Lines: []net.Listener{ln}})
 	before := memory()
 	for range slow {
 		dialUnix(t, path).send(strings.Repeat("x", 2*smallRead))
@@ -189,8 +189,8 @@ func TestQueueMayNotSeeMemoryThatIsUsedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		for i := range n {
 			c.send(`{"event":"Application Opened","userId":"u` + strings.Repeat(string(rune('a'+i%26)), 20) + `"}` + "\n")
 		}

@@ -12,12 +12,12 @@ import (
 	"trackd/event"
 )
 
-// newHandler returns the HTTP door, which keeps out browsers on other sites'
+// newHandler returns the HTTP handler, which keeps out browsers on other sites'
 // behalf.
 func (s *Server) newHandler() http.Handler {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		denied := answer{status: http.StatusForbidden, code: codeCrossOrigin, message: "web pages of other origins may not call trackd"}
+		denied := answer{status: http.StatusForbidden, code: codeCrossOrigin, message: "sourceHTTP pages of other origins may not call trackd"}
 		denied.write(w)
 	}))
 	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,15 +86,15 @@ func (s *Server) track(w http.ResponseWriter, r *http.Request, parser event.Pars
 	if a := s.readBody(w, r, p, event.MaxDoorBytes); a != nil {
 		return a
 	}
-	p.room.reserve(len(p.body))
-	ev, err := p.room.parse(parser, p.body, time.Now())
+	p.arena.reserve(len(p.body))
+	ev, err := p.arena.parse(parser, p.body, time.Now())
 	if err != nil {
 		refusal := asRefusal(err)
 		s.excluded.note(refusal)
 		return bad(refusal)
 	}
 	p.batch.Events = append(p.batch.Events, ev)
-	if a := notTaken(s.commit(s.cut, web, p.batch)); a != nil {
+	if a := notTaken(s.commit(s.cut, sourceHTTP, p.batch)); a != nil {
 		return a
 	}
 	writeJSON(w, http.StatusOK, []byte("{}"))
@@ -114,7 +114,7 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request, parser event.Pars
 		return bad(asRefusal(err))
 	}
 	faults := s.sortItems(p, items)
-	res := s.commit(s.cut, web, p.batch)
+	res := s.commit(s.cut, sourceHTTP, p.batch)
 	if a := notTaken(res); a != nil {
 		return a
 	}

@@ -86,7 +86,7 @@ func TestHTTPDoor(t *testing.T) {
 		{"unknown event", "POST", "/v1/track", unknown, nil, 400, "not_lifecycle", 0, 0},
 		{"strict, whatever the header says", "POST", "/v1/track", unknown, []string{"X-Strict-Mode: 0"}, 400, "not_lifecycle", 0, 0},
 		{"larger than the destination takes", "POST", "/v1/track", long(33_000), nil, 413, "oversize", 0, 0},
-		{"larger than the door takes", "POST", "/v1/track", long(maxLine), nil, 413, "oversize", 0, 0},
+		{"larger than ingest reads", "POST", "/v1/track", long(maxLine), nil, 413, "oversize", 0, 0},
 		{"a gzip bomb", "POST", "/v1/track", zipped(t, strings.Repeat(" ", 10<<20)), []string{gz}, 413, "oversize", 0, 0},
 		{"gzip in name only", "POST", "/v1/track", opened, []string{gz}, 400, "malformed", 0, 0},
 		{"gzip cut off", "POST", "/v1/track", zipped(t, opened)[:30], []string{gz}, 400, "malformed", 0, 0},
@@ -186,7 +186,7 @@ func TestBadItemsOfABatchAreKeptAndTold(t *testing.T) {
 		len(rejects[2].Body) != event.MaxDoorBytes {
 		t.Errorf("kept %.200q", rejects)
 	}
-	if n := testutil.ToFloat64(s.metrics.rejected[web]); n != 3 {
+	if n := testutil.ToFloat64(s.metrics.rejected[sourceHTTP]); n != 3 {
 		t.Errorf("%v rejects counted, want 3", n)
 	}
 }

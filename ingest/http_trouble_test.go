@@ -15,13 +15,13 @@ import (
 	"trackd/event"
 )
 
-// overHTTP runs f with the HTTP door of a server over q, in virtual time.
-func overHTTP(t *testing.T, q Appender, f func(t *testing.T, door *pipes, s *Server), tune ...func(*Options)) {
+// overHTTP runs f with the HTTP handler of a server over q, in virtual time.
+func overHTTP(t *testing.T, q Appender, f func(t *testing.T, ln *pipes, s *Server), tune ...func(*Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s, door := open(t, q, tune...), newPipes()
-		stop := serve(t, s, Doors{HTTP: []net.Listener{door}})
-		f(t, door, s)
+		s, ln := open(t, q, tune...), newPipes()
+		stop := serve(t, s, Listeners{HTTP: []net.Listener{ln}})
+		f(t, ln, s)
 		stop()
 	})
 }
@@ -59,8 +59,8 @@ func TestHTTPClientsThatDawdleAreBoundedInTime(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := &shelf{}
-			overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
-				cl, began := door.dial(t), time.Now()
+			overHTTP(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+				cl, began := ln.dial(t), time.Now()
 				ended := make(chan struct{})
 				go func() {
 					defer close(ended)
@@ -88,8 +88,8 @@ func TestHTTPClientsThatDawdleAreBoundedInTime(t *testing.T) {
 }
 
 func TestIdleHTTPConnectionIsClosedAndTellsNothing(t *testing.T) {
-	overHTTP(t, &shelf{}, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overHTTP(t, &shelf{}, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		for range 3 {
 			go c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
 			if status, body, _ := c.answer(); status != 200 {
@@ -106,8 +106,8 @@ func TestIdleHTTPConnectionIsClosedAndTellsNothing(t *testing.T) {
 
 func TestBodyWithoutEndIsAnsweredOnceItIsTooLarge(t *testing.T) {
 	q := &shelf{}
-	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overHTTP(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -130,8 +130,8 @@ func TestBodyWithoutEndIsAnsweredOnceItIsTooLarge(t *testing.T) {
 
 func TestExpectContinueIsAnsweredBeforeTheBodyComes(t *testing.T) {
 	q := &shelf{}
-	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overHTTP(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		go c.send(postTrack + "Expect: 100-continue\r\nContent-Length: 44\r\n\r\n")
 		if line, err := c.r.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
 			t.Fatalf("got %q (%v), want to be told to go on", line, err)
@@ -144,8 +144,8 @@ func TestExpectContinueIsAnsweredBeforeTheBodyComes(t *testing.T) {
 	})
 	q.checkKept(t, 1, 0)
 
-	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) { // and a refusal spares the client its body
-		c := door.dial(t)
+	overHTTP(t, q, func(t *testing.T, ln *pipes, _ *Server) { // and a refusal spares the client its body
+		c := ln.dial(t)
 		go c.send(postTrack + "Expect: 100-continue\r\nContent-Length: 9999999\r\n\r\n")
 		if status, body, _ := c.answer(); status != 413 {
 			t.Errorf("answer %d %s, want 413", status, body)
@@ -156,9 +156,9 @@ func TestExpectContinueIsAnsweredBeforeTheBodyComes(t *testing.T) {
 // PHP's way of not waiting: post, close. The event is kept all the same.
 func TestClientThatDoesNotWaitForTheAnswerIsServed(t *testing.T) {
 	q := &shelf{}
-	overHTTP(t, q, func(t *testing.T, door *pipes, _ *Server) {
+	overHTTP(t, q, func(t *testing.T, ln *pipes, _ *Server) {
 		q.hold = make(chan struct{})
-		c := door.dial(t)
+		c := ln.dial(t)
 		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
 		c.Close()
 		synctest.Wait() // the server has noticed
@@ -170,11 +170,11 @@ func TestClientThatDoesNotWaitForTheAnswerIsServed(t *testing.T) {
 
 func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
 	q := &shelf{}
-	overHTTP(t, q, func(t *testing.T, door *pipes, s *Server) {
+	overHTTP(t, q, func(t *testing.T, ln *pipes, s *Server) {
 		for range maxLargeBodies {
 			s.largeSlots <- struct{}{}
 		}
-		c := door.dial(t)
+		c := ln.dial(t)
 		post := func(body string) (int, string) {
 			go io.WriteString(c, "POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body)
 			status, reply, _ := c.answer()
@@ -201,7 +201,7 @@ func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
 
 func TestTooManyHTTPConnectionsAreToldToComeBack(t *testing.T) {
 	q := &shelf{}
-	overHTTP(t, q, func(t *testing.T, door *pipes, s *Server) {
+	overHTTP(t, q, func(t *testing.T, ln *pipes, s *Server) {
 		ask := func(c *client) int {
 			go io.WriteString(c, postTrack+"Content-Length: 44\r\n\r\n"+opened)
 			status, body, header := c.answer()
@@ -210,11 +210,11 @@ func TestTooManyHTTPConnectionsAreToldToComeBack(t *testing.T) {
 			}
 			return status
 		}
-		first, second := door.dial(t), door.dial(t)
+		first, second := ln.dial(t), ln.dial(t)
 		if got := ask(first); got != 200 {
 			t.Errorf("the first: %d", got)
 		}
-		if got := ask(door.dial(t)); got != 503 {
+		if got := ask(ln.dial(t)); got != 503 {
 			t.Errorf("one too many: %d, want 503", got)
 		}
 		if got := ask(second); got != 200 {
@@ -222,15 +222,15 @@ func TestTooManyHTTPConnectionsAreToldToComeBack(t *testing.T) {
 		}
 		synctest.Wait()
 		for range overflow {
-			door.dial(t)
+			ln.dial(t)
 		}
-		if got := ask(door.dial(t)); got != 0 {
+		if got := ask(ln.dial(t)); got != 0 {
 			t.Errorf("one far too many: %d, want it closed", got)
 		}
 		time.Sleep(11 * time.Second) // those that say nothing are gone
 		second.Close()
 		synctest.Wait()
-		if got := ask(door.dial(t)); got != 200 {
+		if got := ask(ln.dial(t)); got != 200 {
 			t.Errorf("one after another has gone: %d, want 200", got)
 		}
 	}, func(o *Options) { o.Rules.MaxHTTPConns = 2 })
@@ -241,12 +241,12 @@ func TestStopAnswersRequestsInProgress(t *testing.T) {
 	q := &shelf{}
 	synctest.Test(t, func(t *testing.T) {
 		q.hold = make(chan struct{})
-		door := newPipes()
+		ln := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		s := open(t, q)
-		go func() { done <- s.Run(ctx, Doors{HTTP: []net.Listener{door}}) }()
-		c := door.dial(t)
+		go func() { done <- s.Run(ctx, Listeners{HTTP: []net.Listener{ln}}) }()
+		c := ln.dial(t)
 		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
 		synctest.Wait()
 		cancel()
@@ -266,12 +266,12 @@ func TestStopCutsOffRequestsThatTakeTooLong(t *testing.T) {
 	q := &shelf{}
 	synctest.Test(t, func(t *testing.T) {
 		q.hold = make(chan struct{})
-		door := newPipes()
+		ln := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		s := open(t, q)
-		go func() { done <- s.Run(ctx, Doors{HTTP: []net.Listener{door}}) }()
-		c := door.dial(t)
+		go func() { done <- s.Run(ctx, Listeners{HTTP: []net.Listener{ln}}) }()
+		c := ln.dial(t)
 		c.send(postTrack + "Content-Length: 44\r\n\r\n" + opened)
 		synctest.Wait() // net/http hangs up on a request it has not begun
 		began := time.Now()
@@ -287,13 +287,13 @@ func TestDoorThatBreaksEndsRunWithItsError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, lines := range []bool{true, false} {
 			broken, sound := newPipes(), newPipes()
-			doors := Doors{Lines: []net.Listener{broken}, HTTP: []net.Listener{sound}}
+			listeners := Listeners{Lines: []net.Listener{broken}, HTTP: []net.Listener{sound}}
 			if !lines {
-				doors = Doors{Lines: []net.Listener{sound}, HTTP: []net.Listener{broken}}
+				listeners = Listeners{Lines: []net.Listener{sound}, HTTP: []net.Listener{broken}}
 			}
 			done := make(chan error, 1)
 			s := open(t, &shelf{})
-			go func() { done <- s.Run(t.Context(), doors) }()
+			go func() { done <- s.Run(t.Context(), listeners) }()
 			go broken.dial(t).rest() // it has a client
 			synctest.Wait()
 			broken.Close()

@@ -1,4 +1,4 @@
-// Package ingest is the front door: it takes events over a stream socket, one
+// Package ingest takes events over a stream socket, one
 // JSON object a line, and over HTTP, and answers when they are durable.
 //
 //	conn ──lines──▶ reader ──batch──▶ committer ──Append──▶ queue
@@ -10,7 +10,7 @@
 // Guarantees: nothing is reported as accepted or rejected before Append said
 // that it is kept. What a sender without eyes gets wrong (a line, an item of a
 // batch) is kept as a dead letter; a single bad POST is answered and not kept.
-// No client can stall another or make the door grow without bound: lines,
+// No client can stall another or make memory grow without bound: lines,
 // bodies, waiting times, connections and replies all have limits, and a limit
 // answers instead of hanging.
 //
@@ -19,7 +19,7 @@
 //
 // Reading order: ingest.go (Server and its options), run.go (start and stop),
 // commit.go (what an Append means), then the socket: conn.go, reader.go,
-// lines.go, replies.go; then HTTP: http.go, body.go, answer.go; gate.go (limits
+// lines.go, replies.go; then HTTP: http.go, body.go, answer.go; limiter.go (limits
 // on connections), alarm.go and metrics.go (what is told to operators).
 package ingest
 
@@ -42,7 +42,7 @@ import (
 	"trackd/queue"
 )
 
-// Appender is the slice of [queue.Queue] that the door uses.
+// Appender is the slice of [queue.Queue] that ingest uses.
 type Appender interface {
 	Append(ctx context.Context, batch queue.Batch) error
 }
@@ -57,11 +57,11 @@ type Rules struct {
 	// mode instead.
 	Key string
 
-	// MaxSocketConns bounds the open connections of the socket doors together;
+	// MaxSocketConns bounds the open connections of the socket listeners together;
 	// 0 means 1,024. One costs about 20 KiB while idle and at most 600 KiB.
 	MaxSocketConns int
 
-	// MaxHTTPConns bounds the open connections of the HTTP doors together; 0
+	// MaxHTTPConns bounds the open connections of the HTTP listeners together; 0
 	// means 1,024.
 	MaxHTTPConns int
 }
@@ -74,10 +74,10 @@ type Options struct {
 	// Rules hold until SetRules replaces them.
 	Rules Rules
 
-	// Busy reports whether delivery is short of time; nil means never. While it
+	// Backpressure reports whether delivery is short of CPU time; nil means never. While it
 	// is, lines are parsed on half of the CPUs only, so that clients that never
 	// pause cannot stop what leaves. It must be quick.
-	Busy func() bool
+	Backpressure func() bool
 
 	// LineTimeout bounds how long the socket waits for the rest of a line that
 	// was begun; 0 means 30 s. An idle connection may stay for ever.
@@ -110,8 +110,8 @@ func (o Options) withDefaults() Options {
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
 	o.ReplyTimeout = cmp.Or(o.ReplyTimeout, 10*time.Second)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 20*time.Second)
-	if o.Busy == nil {
-		o.Busy = func() bool { return false }
+	if o.Backpressure == nil {
+		o.Backpressure = func() bool { return false }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -154,17 +154,17 @@ func (r Rules) validate() error {
 	return errors.Join(errs...)
 }
 
-// Server is the front door. Its methods are safe for concurrent use.
+// Server takes events. Its methods are safe for concurrent use.
 type Server struct {
 	opts    Options // complete, never changes
 	rules   atomic.Pointer[ruleset]
 	metrics *metrics
 	handler http.Handler
 
-	socketGate gate
-	httpGate   gate
-	largeSlots chan struct{} // one token per large body in memory
-	turns      chan struct{} // one token per client that parses lines while delivery is busy
+	socketConns connLimiter
+	httpConns   connLimiter
+	largeSlots  chan struct{} // one token per large body in memory
+	parsing     chan struct{} // one token per client that parses lines while delivery is busy
 
 	full        alarm // Append answers ErrFull
 	rejectsFull alarm // Append answers ErrRejectsFull
@@ -199,14 +199,14 @@ func New(o Options) (*Server, error) {
 		opts:       o,
 		metrics:    newMetrics(o.Registerer),
 		largeSlots: make(chan struct{}, maxLargeBodies),
-		turns:      make(chan struct{}, maxTurns(runtime.GOMAXPROCS(0))),
+		parsing:    make(chan struct{}, parseLimit(runtime.GOMAXPROCS(0))),
 		excluded:   exclusions{log: o.Log},
 	}
 	s.full = alarm{log: o.Log, begun: "queue is full, events are refused", over: "queue has room again, events are taken"}
 	s.rejectsFull = alarm{log: o.Log, begun: "room for rejects is full, bad events are not kept", over: "rejects have room again, bad events are kept"}
 	s.unavailable = alarm{log: o.Log, begun: "queue does not answer as it should, events are refused", over: "queue works again, events are taken"}
-	s.socketGate = gate{open: s.metrics.conns[socket], turned: s.metrics.turnedAway[socket], alarm: connAlarm(o.Log, socket)}
-	s.httpGate = gate{open: s.metrics.conns[web], turned: s.metrics.turnedAway[web], alarm: connAlarm(o.Log, web)}
+	s.socketConns = connLimiter{open: s.metrics.conns[sourceSocket], turned: s.metrics.turnedAway[sourceSocket], alarm: connAlarm(o.Log, sourceSocket)}
+	s.httpConns = connLimiter{open: s.metrics.conns[sourceHTTP], turned: s.metrics.turnedAway[sourceHTTP], alarm: connAlarm(o.Log, sourceHTTP)}
 	s.buffers.New = func() any { return new(make([]byte, largeRead)) }
 	s.batches.New = func() any { return new(batch) }
 	s.posts.New = func() any { return &post{body: make([]byte, 0, 4<<10)} }
@@ -215,9 +215,9 @@ func New(o Options) (*Server, error) {
 	return s, s.SetRules(o.Rules)
 }
 
-// maxTurns is how many clients may parse lines at a time while delivery is busy,
+// parseLimit is how many clients may parse lines at a time while delivery is busy,
 // of so many threads that may run at all.
-func maxTurns(threads int) int { return max(1, (threads-1)/2) }
+func parseLimit(threads int) int { return max(1, (threads-1)/2) }
 
 // SetRules replaces the rules for what comes from now on; nothing open is
 // closed. On an error the old rules stay.
@@ -231,6 +231,6 @@ func (s *Server) SetRules(r Rules) error {
 	return nil
 }
 
-// Handler returns the HTTP door, to be tested or embedded. It works until Run,
+// Handler returns the HTTP handler, to be tested or embedded. It works until Run,
 // if that is called, has returned.
 func (s *Server) Handler() http.Handler { return s.handler }

@@ -7,7 +7,7 @@ import (
 	"trackd/event"
 )
 
-// metrics are the counters of the door. They count since the start of the
+// metrics are the counters of ingest. They count since the start of the
 // process; what the queue holds is its own account.
 type metrics struct {
 	accepted   map[source]prometheus.Counter
@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	auto := promauto.With(reg)
 	taken := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "trackd_events_taken_total",
-		Help: "Events made durable, by the door they came through: accepted to be sent, or rejected and kept as dead letters.",
+		Help: "Events made durable, by the listener they came through: accepted to be sent, or rejected and kept as dead letters.",
 	}, []string{"source", "outcome"})
 	refused := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "trackd_events_refused_total",
@@ -46,11 +46,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"reason"})
 	conns := auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "trackd_ingest_connections",
-		Help: "Open client connections, by door.",
+		Help: "Open client connections, by kind of listener.",
 	}, []string{"source"})
 	turnedAway := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "trackd_ingest_connections_turned_away_total",
-		Help: "Client connections turned away because too many were open, by door.",
+		Help: "Client connections turned away because too many were open, by kind of listener.",
 	}, []string{"source"})
 
 	m := &metrics{
@@ -60,7 +60,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		conns:      make(map[source]prometheus.Gauge),
 		turnedAway: make(map[source]prometheus.Counter),
 	}
-	for _, from := range []source{socket, web} {
+	for _, from := range []source{sourceSocket, sourceHTTP} {
 		m.accepted[from] = taken.WithLabelValues(string(from), "accepted")
 		m.rejected[from] = taken.WithLabelValues(string(from), "rejected")
 		m.conns[from] = conns.WithLabelValues(string(from))

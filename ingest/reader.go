@@ -54,7 +54,7 @@ func (c *conn) fill() error {
 		case c.reading.Err() != nil: // what is buffered is still read
 		case c.in.unfinished():
 			return errUnfinished
-		default: // a lull
+		default: // idle
 			c.in.use(c.small)
 			c.returnLarge()
 		}
@@ -80,7 +80,7 @@ func (c *conn) read(left *time.Duration) (int, error) {
 	return n, err
 }
 
-// fitBuffer lends the connection a large buffer when it has much to say.
+// fitBuffer lends the connection a large buffer after a read fills the small buffer.
 func (c *conn) fitBuffer() {
 	if c.large == nil && c.crowded {
 		c.large = c.server.buffers.Get().(*[]byte)
@@ -113,14 +113,14 @@ func (c *conn) passLines() error {
 }
 
 // parseSome adds some complete lines to b and reports whether there may be more.
-// While delivery is busy, clients take turns.
+// While delivery is busy, clients share the parse semaphore.
 func (c *conn) parseSome(b *batch) (more bool) {
-	if c.server.opts.Busy() {
-		c.server.turns <- struct{}{}
-		defer func() { <-c.server.turns }()
+	if c.server.opts.Backpressure() {
+		c.server.parsing <- struct{}{}
+		defer func() { <-c.server.parsing }()
 	}
 	parser, now := c.server.rules.Load().Parser, time.Now()
-	for n := 0; n < turnLines && b.size() < maxBatch; n++ {
+	for n := 0; n < parseChunk && b.size() < maxBatch; n++ {
 		ln, ok := c.in.next()
 		if !ok {
 			return false
@@ -133,7 +133,7 @@ func (c *conn) parseSome(b *batch) (more bool) {
 // newBatch returns an empty batch with room for what is buffered.
 func (c *conn) newBatch() *batch {
 	b := c.server.batches.Get().(*batch)
-	b.room.reserve(c.in.buffered())
+	b.arena.reserve(c.in.buffered())
 	return b
 }
 
@@ -174,7 +174,7 @@ func (b *batch) parse(parser event.Parser, ln line, now time.Time) (event.Event,
 	if ln.oversize {
 		return event.Event{}, tooLong()
 	}
-	ev, err := b.room.parse(parser, ln.text, now)
+	ev, err := b.arena.parse(parser, ln.text, now)
 	if err != nil {
 		return event.Event{}, asRefusal(err)
 	}

@@ -14,26 +14,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Doors are the listeners to serve. Run closes them.
-type Doors struct {
+// Listeners are the listeners to serve. Run closes them.
+type Listeners struct {
 	Lines []net.Listener // NDJSON streams
 	HTTP  []net.Listener
 }
 
-// Run serves doors until ctx ends or a listener fails, which is its error. Then
+// Run serves listeners until ctx ends or a listener fails, which is its error. Then
 // it takes no more connections, reads what their clients have already sent,
 // answers it and closes them, for at most Options.ShutdownTimeout. When it
 // returns, all its goroutines are gone. It may be called once.
-func (s *Server) Run(ctx context.Context, doors Doors) error {
+func (s *Server) Run(ctx context.Context, listeners Listeners) error {
 	defer s.kill()
 	group, stopping := errgroup.WithContext(ctx)
-	for _, ln := range doors.Lines {
+	for _, ln := range listeners.Lines {
 		group.Go(func() error { return s.serveLines(stopping, ln) })
 	}
-	for _, ln := range doors.HTTP {
+	for _, ln := range listeners.HTTP {
 		group.Go(func() error { return s.serveHTTP(stopping, ln) })
 	}
-	group.Go(func() error { // no doors is no reason to end
+	group.Go(func() error { // no listeners are no reason to end
 		<-stopping.Done()
 		return nil
 	})
@@ -71,7 +71,7 @@ func (s *Server) serveLines(stopping context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			s.welcome(stopping, nc, &conns)
-		case stopping.Err() != nil: // it ended on our word
+		case stopping.Err() != nil: // the shutdown closed the listener
 			return nil
 		default:
 			return fmt.Errorf("accept on %v: %w", ln.Addr(), err)
@@ -83,7 +83,7 @@ func (s *Server) serveLines(stopping context.Context, ln net.Listener) error {
 // already made are let in first, where the listener can do that.
 func stopAccepting(ln net.Listener) {
 	timed, ok := ln.(interface{ SetDeadline(time.Time) error })
-	if !ok || timed.SetDeadline(time.Now().Add(quiet)) != nil {
+	if !ok || timed.SetDeadline(time.Now().Add(stopReadWait)) != nil {
 		ln.Close()
 	}
 }
@@ -125,20 +125,20 @@ func isShortage(err error) bool {
 // welcome serves nc in a goroutine of conns, or turns it away.
 func (s *Server) welcome(stopping context.Context, nc net.Conn, conns *sync.WaitGroup) {
 	limit := s.rules.Load().MaxSocketConns
-	if s.socketGate.enter(limit) == 0 {
+	if s.socketConns.enter(limit) == 0 {
 		conns.Go(func() {
-			defer s.socketGate.leave()
+			defer s.socketConns.leave()
 			s.serveConn(stopping, nc)
 		})
 		return
 	}
-	defer s.socketGate.leave()
+	defer s.socketConns.leave()
 	defer nc.Close()
-	nc.SetWriteDeadline(time.Now().Add(quiet)) // a fresh socket has room; whatever happens, others wait
+	nc.SetWriteDeadline(time.Now().Add(stopReadWait)) // a fresh socket has room; whatever happens, others wait
 	text := appendJSON(nil, notice{Code: codeTooMany, Message: fmt.Sprintf(
 		"all %d connections are in use; nothing was read, try again later", limit)})
 	if _, err := nc.Write(append(text, '\n')); err != nil {
-		s.opts.Log.Debug("socket client turned away without a word", "error", err)
+		s.opts.Log.Debug("socket client turned away unable to be told why", "error", err)
 	}
 }
 
@@ -184,7 +184,7 @@ func (s *Server) newHTTPServer(conns *sync.WaitGroup) *http.Server {
 			case http.StateNew:
 				conns.Add(1)
 			case http.StateClosed:
-				s.httpGate.leave()
+				s.httpConns.leave()
 				conns.Done()
 			}
 		},
@@ -200,7 +200,7 @@ type turnedAway struct{}
 
 // enterHTTP counts nc, which net/http has just accepted.
 func (s *Server) enterHTTP(ctx context.Context, nc net.Conn) context.Context {
-	beyond := s.httpGate.enter(s.rules.Load().MaxHTTPConns)
+	beyond := s.httpConns.enter(s.rules.Load().MaxHTTPConns)
 	if beyond > overflow {
 		nc.Close()
 	}

@@ -93,13 +93,13 @@ func open(t testing.TB, q Appender, tune ...func(*Options)) *Server {
 	return s
 }
 
-// serve runs s on doors until the test ends or stop is called, which returns
+// serve runs s on listeners until the test ends or stop is called, which returns
 // once Run has.
-func serve(t testing.TB, s *Server, doors Doors) (stop func()) {
+func serve(t testing.TB, s *Server, listeners Listeners) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, doors) }()
+	go func() { done <- s.Run(ctx, listeners) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -110,11 +110,11 @@ func serve(t testing.TB, s *Server, doors Doors) (stop func()) {
 	return stop
 }
 
-// unixDoor returns a listener on a fresh Unix socket and its path, which is
+// unixListener returns a listener on a fresh Unix socket and its path, which is
 // kept short: a socket's name may not be long.
-func unixDoor(t testing.TB) (net.Listener, string) {
+func unixListener(t testing.TB) (net.Listener, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "door")
+	dir, err := os.MkdirTemp("", "ingest")
 	if err != nil {
 		t.Fatal(err)
 	}

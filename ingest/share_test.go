@@ -37,9 +37,9 @@ func TestAFloodLeavesAPoliteClientItsShare(t *testing.T) {
 	const rounds = 200
 	var took time.Duration
 	q := &slowDisk{commits: map[string]int{}}
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
 		q.turn = make(chan struct{}, 1) // of this bubble's time
-		flooder, polite := door.dial(t), door.dial(t)
+		flooder, polite := ln.dial(t), ln.dial(t)
 		line := `{"event":"Application Opened","userId":"u","messageId":"flood"}` + "\n"
 		flooding := make(chan struct{})
 		go func() {

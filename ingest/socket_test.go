@@ -14,20 +14,20 @@ import (
 )
 
 // overPipes runs f with the socket of a server over q, in virtual time.
-func overPipes(t *testing.T, q Appender, f func(t *testing.T, door *pipes, s *Server), tune ...func(*Options)) {
+func overPipes(t *testing.T, q Appender, f func(t *testing.T, ln *pipes, s *Server), tune ...func(*Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s, door := open(t, q, tune...), newPipes()
-		stop := serve(t, s, Doors{Lines: []net.Listener{door}})
-		f(t, door, s)
+		s, ln := open(t, q, tune...), newPipes()
+		stop := serve(t, s, Listeners{Lines: []net.Listener{ln}})
+		f(t, ln, s)
 		stop()
 	})
 }
 
 func TestEveryCommitIsAnsweredWithAllCountsSoFar(t *testing.T) {
 	q := &shelf{}
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		c.send(opened + "\n")
 		c.await("1/0/0")
 		c.send(opened + "\n" + opened + "\n")
@@ -66,13 +66,13 @@ func TestSocketProtocol(t *testing.T) {
 		{"duplicate keys", `{"event":"Application Opened","userId":"u","userId":"v"}` + "\n", "malformed@1 0/1/0", 0, 1},
 		{"nested 10,000 deep", `{"event":"Application Opened","userId":"u","context":{"x":` + deep + "}}\n", "malformed@1 0/1/0", 0, 1},
 		{"larger than the destination takes", long(33_000) + "\n" + opened + "\n", "oversize@1 1/1/0", 1, 1},
-		{"larger than the door takes", long(maxLine) + "\n" + opened + "\n", "oversize@1 1/1/0", 1, 1},
+		{"larger than ingest reads", long(maxLine) + "\n" + opened + "\n", "oversize@1 1/1/0", 1, 1},
 		{"many times larger", long(40*maxLine) + "\n" + opened + "\n", "oversize@1 1/1/0", 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := &shelf{}
-			overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-				cl := door.dial(t)
+			overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+				cl := ln.dial(t)
 				go func() {
 					cl.send(c.stream)
 					cl.hangUp()
@@ -90,8 +90,8 @@ func TestRejectedLineIsKeptAsItCameWithItsReason(t *testing.T) {
 	q := &shelf{}
 	bad := `{"event":"Application Installed","properties":{"version":{}}}`
 	huge := strings.Repeat("y", 3*maxLine)
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		go func() {
 			c.send(bad + "\r\n" + huge + "\n")
 			c.hangUp()
@@ -119,9 +119,9 @@ func TestRejectedLineIsKeptAsItCameWithItsReason(t *testing.T) {
 
 func TestNothingIsConfirmedBeforeItIsDurable(t *testing.T) {
 	q := &shelf{}
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
 		q.hold = make(chan struct{})
-		c := door.dial(t)
+		c := ln.dial(t)
 		c.send(opened + "\nnot json\n")
 		said := make(chan reply, 100)
 		go func() {
@@ -165,8 +165,8 @@ func TestWhatTheQueueDidNotTakeIsRefusedAndEndsTheConnection(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := &shelf{}
-			overPipes(t, q, func(t *testing.T, door *pipes, s *Server) {
-				cl := door.dial(t)
+			overPipes(t, q, func(t *testing.T, ln *pipes, s *Server) {
+				cl := ln.dial(t)
 				cl.send(opened + "\n" + opened + "\n")
 				cl.await("2/0/0")
 				q.before, q.after = func(queue.Batch) error { return c.before }, c.after
@@ -203,9 +203,9 @@ func TestWhatWasKeptIsAPrefix(t *testing.T) {
 		}
 		return nil
 	}
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
 		q.hold = make(chan struct{})
-		c := door.dial(t)
+		c := ln.dial(t)
 		c.send(opened + "\n")
 		c.send(opened + "\n" + opened + "\n") // parsed while the first is at the queue
 		go c.Write([]byte(opened + "\n"))     // stays in the kernel, or fails
@@ -220,8 +220,8 @@ func TestWhatWasKeptIsAPrefix(t *testing.T) {
 
 func TestRejectsThatFindNoRoomAreRefusedAndTheEventsStay(t *testing.T) {
 	q := &shelf{after: queue.ErrRejectsFull}
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		c.send(opened + "\nnot json\n" + opened + "\n")
 		c.await("malformed@2")
 		c.await("2/0/1")
@@ -232,8 +232,8 @@ func TestRejectsThatFindNoRoomAreRefusedAndTheEventsStay(t *testing.T) {
 
 func TestClientThatNeverReadsLosesNothingAndKeepsNothingWaiting(t *testing.T) {
 	q := &shelf{}
-	door, path := unixDoor(t)
-	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	ln, path := unixListener(t)
+	stop := serve(t, open(t, q), Listeners{Lines: []net.Listener{ln}})
 	c := dialUnix(t, path)
 	const bad, good = 15_000, 1_000 // far more notes than the socket can hold
 	c.send(strings.Repeat("{\n", bad))
@@ -270,8 +270,8 @@ func TestNotesPastTheirBoundAreOnlyCounted(t *testing.T) {
 
 func TestLinesGatherIntoBatchesOfBoundedSize(t *testing.T) {
 	q := &shelf{}
-	door, path := unixDoor(t)
-	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	ln, path := unixListener(t)
+	stop := serve(t, open(t, q), Listeners{Lines: []net.Listener{ln}})
 	c := dialUnix(t, path)
 	const n = 20_000
 	c.send(strings.Repeat(opened+"\n", n))

@@ -49,11 +49,11 @@ func (d *trackd) assign(name string, ln net.Listener, cfg *config.Config) error 
 		return errors.Join(ln.Close(), fmt.Errorf("take over socket %q (%s): events without HTTP come over a Unix socket only, "+
 			"whose mode says who may send", name, ln.Addr()))
 	case name == socketEvents:
-		to, configured = &d.doors.Lines, &cfg.Ingest.Socket
+		to, configured = &d.listeners.Lines, &cfg.Ingest.Socket
 	case name == socketHTTP && onTCP:
-		to, configured = &d.doors.HTTP, &cfg.Ingest.HTTP
+		to, configured = &d.listeners.HTTP, &cfg.Ingest.HTTP
 	case name == socketHTTP:
-		to, configured = &d.doors.HTTP, &cfg.Ingest.HTTPSocket
+		to, configured = &d.listeners.HTTP, &cfg.Ingest.HTTPSocket
 	default:
 		return errors.Join(ln.Close(), fmt.Errorf("take over socket %q (%s): FileDescriptorName= must be %s or %s",
 			name, ln.Addr(), socketEvents, socketHTTP))

@@ -58,8 +58,8 @@ func TestSocketsOfSystemdBecomeTheDoorsTheyAreNamedFor(t *testing.T) {
 					left = append(left, door.name)
 				}
 			}
-			if got := strings.Join(left, " "); got != test.left || len(d.doors.Lines)+len(d.doors.HTTP) != 1 {
-				t.Errorf("got %q still to be opened and doors %+v, want %q and one", got, d.doors, test.left)
+			if got := strings.Join(left, " "); got != test.left || len(d.listeners.Lines)+len(d.listeners.HTTP) != 1 {
+				t.Errorf("got %q still to be opened and doors %+v, want %q and one", got, d.listeners, test.left)
 			}
 		})
 	}

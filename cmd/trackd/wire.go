@@ -34,16 +34,16 @@ import (
 //	                                            ▲
 //	operator ───────────▶  admin ──letters──────┘    admin ──helm──▶ doors, sender
 type trackd struct {
-	log    *slog.Logger
-	doors  ingest.Doors
-	ingest *ingest.Server
-	sender *sender.Sender
-	helm   *helm
-	admin  *admin.Server
-	ops    admin.Doors
-	reload *reloader
-	host   *systemd.Service // what runs us, if anything does
-	grace  time.Duration    // shutdown_timeout
+	log       *slog.Logger
+	listeners ingest.Listeners
+	ingest    *ingest.Server
+	sender    *sender.Sender
+	helm      *helm
+	admin     *admin.Server
+	ops       admin.Listeners
+	reload    *reloader
+	host      *systemd.Service // what runs us, if anything does
+	grace     time.Duration    // shutdown_timeout
 
 	registry *prometheus.Registry // of every metric there is
 
@@ -116,7 +116,7 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 	d.ingest, err = ingest.New(ingest.Options{
 		Queue:           q,
 		Rules:           rules,
-		Busy:            d.sender.Busy,
+		Backpressure:    d.sender.Busy,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Log:             log,
 		Registerer:      registry,
@@ -165,11 +165,11 @@ func (d *trackd) listen(cfg config.Config) error {
 	}
 	mode := fs.FileMode(cfg.Ingest.SocketMode)
 	return errors.Join(
-		d.unix(&d.doors.Lines, cfg.Ingest.Socket, mode, cfg.Ingest.SocketGroup),
-		d.unix(&d.doors.HTTP, cfg.Ingest.HTTPSocket, mode, cfg.Ingest.SocketGroup),
-		d.tcp(&d.doors.HTTP, cfg.Ingest.HTTP),
-		d.unix(&d.ops.Act, cfg.Admin.Socket, 0o600, ""),
-		d.tcp(&d.ops.See, cfg.Admin.HTTP),
+		d.unix(&d.listeners.Lines, cfg.Ingest.Socket, mode, cfg.Ingest.SocketGroup),
+		d.unix(&d.listeners.HTTP, cfg.Ingest.HTTPSocket, mode, cfg.Ingest.SocketGroup),
+		d.tcp(&d.listeners.HTTP, cfg.Ingest.HTTP),
+		d.unix(&d.ops.Actions, cfg.Admin.Socket, 0o600, ""),
+		d.tcp(&d.ops.Pages, cfg.Admin.HTTP),
 	)
 }
 
@@ -226,7 +226,7 @@ func (d *trackd) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	d.helm.closeDoors, d.helm.doorsShut = closeDoors, shut
 
 	operators.Go(func() error { return d.admin.Run(pages, d.ops) })
-	traffic.Go(func() error { defer close(shut); return d.ingest.Run(doors, d.doors) })
+	traffic.Go(func() error { defer close(shut); return d.ingest.Run(doors, d.listeners) })
 	traffic.Go(func() error { return d.sender.Run(trafficCtx) })
 	traffic.Go(func() error { d.reload.run(trafficCtx, hangup); return nil })
 	traffic.Go(func() error { d.host.Run(trafficCtx); return nil })

@@ -88,7 +88,7 @@ func (q watched) Append(ctx context.Context, batch queue.Batch) error {
 // openDoors serves both doors in group and returns when an event comes in.
 func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, busy func() bool, socket, address string) error {
 	first := make(chan struct{})
-	server, err := ingest.New(ingest.Options{Queue: watched{q, sync.OnceFunc(func() { close(first) })}, Busy: busy})
+	server, err := ingest.New(ingest.Options{Queue: watched{q, sync.OnceFunc(func() { close(first) })}, Backpressure: busy})
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, b
 		return err
 	}
 	group.Go(func() error {
-		return server.Run(ctx, ingest.Doors{Lines: []net.Listener{lines}, HTTP: []net.Listener{web}})
+		return server.Run(ctx, ingest.Listeners{Lines: []net.Listener{lines}, HTTP: []net.Listener{web}})
 	})
 	select {
 	case <-first:

@@ -30,7 +30,7 @@ func benchSocketDoor(b *testing.B, _ stageSite) error {
 	defer cancel()
 	ended := make(chan error, 1)
 	stop := timing(b)
-	go func() { ended <- server.Run(ctx, ingest.Doors{Lines: []net.Listener{ln}}) }()
+	go func() { ended <- server.Run(ctx, ingest.Listeners{Lines: []net.Listener{ln}}) }()
 	<-ln.conn.closed
 	err = stop()
 	cancel()
@@ -151,7 +151,7 @@ func benchHTTPDoor(b *testing.B, _ stageSite) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- server.Run(ctx, ingest.Doors{HTTP: []net.Listener{ln}}) }()
+	go func() { ended <- server.Run(ctx, ingest.Listeners{HTTP: []net.Listener{ln}}) }()
 	posters := make([]*poster, clients)
 	for i := range posters {
 		conn, err := net.Dial("tcp", ln.Addr().String())

@@ -6,24 +6,24 @@ import (
 	"trackd/event"
 )
 
-// room is memory for the bodies of events that are on their way to the queue.
+// arena is memory for the bodies of events that are on their way to the queue.
 // It is used again once an Append has returned, for the queue keeps nothing of
 // what it was given.
-type room struct {
+type arena struct {
 	all, free []byte
 }
 
 const (
-	// added is how much an event may grow at the door before it gets memory of
+	// added is how much an event may grow here before it gets memory of
 	// its own: a type, a messageId and a timestamp.
 	added = 128
 
-	// maxRoom bounds what is kept to be used again.
-	maxRoom = 2 * largeRead
+	// maxArena bounds what is kept to be used again.
+	maxArena = 2 * largeRead
 )
 
 // reserve sees to it that size bytes of input, one event at least, find room.
-func (r *room) reserve(size int) {
+func (r *arena) reserve(size int) {
 	if size += added + size/4; size > len(r.free) {
 		r.all = make([]byte, size)
 		r.free = r.all
@@ -31,15 +31,15 @@ func (r *room) reserve(size int) {
 }
 
 // parse judges raw. The Body of the event lies in r.
-func (r *room) parse(parser event.Parser, raw []byte, now time.Time) (event.Event, error) {
+func (r *arena) parse(parser event.Parser, raw []byte, now time.Time) (event.Event, error) {
 	ev, rest, err := parser.ParseInto(r.free, raw, now)
 	r.free = rest
 	return ev, err
 }
 
-// empty gives all room back: no event with a Body in r may be in use.
-func (r *room) empty() {
-	if len(r.all) > maxRoom {
+// empty gives all of it back: no event with a Body in r may be in use.
+func (r *arena) empty() {
+	if len(r.all) > maxArena {
 		r.all = nil
 	}
 	r.free = r.all

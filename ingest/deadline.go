@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// quiet is how long a stopping server waits for bytes that are on their way
+	// stopReadWait is how long a stopping server waits for bytes that are on their way
 	// through the kernel.
-	quiet = 20 * time.Millisecond
+	stopReadWait = 20 * time.Millisecond
 
 	// maxLastWait bounds those waits for one client in all, which may send a
 	// byte now and then, and maxLastBytes what is still read from it, which may
@@ -17,10 +17,10 @@ const (
 	maxLastWait  = 500 * time.Millisecond
 	maxLastBytes = 1 << 20
 
-	// lull is how long a client must be silent to lose its large buffer. Were it
+	// idleAfter is how long a client must be silent to lose its large buffer. Were it
 	// lost after every burst, the next would begin with a read, and a commit, of
 	// a few lines only.
-	lull = 100 * time.Millisecond
+	idleAfter = 100 * time.Millisecond
 
 	// maxLastReply bounds how long a stopping server waits for a client to take
 	// its last reply. One that listens does so at once.
@@ -30,9 +30,9 @@ const (
 // longAgo is a deadline that wakes a read at once.
 func longAgo() time.Time { return time.Unix(1, 0) }
 
-// patience says how long a reader still waits. Only the waiting uses it up: a
+// readDeadline says how long a reader still waits. Only the waiting uses it up: a
 // client does not pay for a slow disk. It is owned by the reader.
-type patience struct {
+type readDeadline struct {
 	armed    bool          // a read deadline is set
 	begun    uint64        // the unfinished line that is waited for
 	lineLeft time.Duration // of Options.LineTimeout, for that line
@@ -44,7 +44,7 @@ type patience struct {
 
 // arm sets the deadline of the next read and returns the time that the read
 // uses up: nil for an idle client, which may stay, else what is left for its
-// line or, when the server stops, for its last words.
+// line or, when the server stops, for what it sent before the stop.
 func (c *conn) arm() (left *time.Duration, err error) {
 	if c.reading.Err() == nil {
 		left = c.armLine()
@@ -62,7 +62,7 @@ func (c *conn) armLine() *time.Duration {
 	case c.in.unfinished():
 		return c.armUnfinished()
 	case c.large != nil:
-		c.net.SetReadDeadline(time.Now().Add(lull))
+		c.net.SetReadDeadline(time.Now().Add(idleAfter))
 		c.armed = true
 	case c.armed:
 		c.net.SetReadDeadline(time.Time{})
@@ -93,6 +93,6 @@ func (c *conn) armLast() (*time.Duration, error) {
 	if c.lastBytes <= 0 {
 		return nil, errStopping
 	}
-	c.net.SetReadDeadline(time.Now().Add(min(quiet, c.lastLeft))) // in the past once nothing is left
+	c.net.SetReadDeadline(time.Now().Add(min(stopReadWait, c.lastLeft))) // in the past once nothing is left
 	return &c.lastLeft, nil
 }

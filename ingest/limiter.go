@@ -7,15 +7,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// gate counts the open connections of one kind of door.
-type gate struct {
+// connLimiter bounds the open connections of one kind of listener.
+type connLimiter struct {
 	n      atomic.Int64
 	open   prometheus.Gauge
 	turned prometheus.Counter
 	alarm  alarm
 }
 
-// connAlarm returns the alarm for too many connections at the doors of from.
+// connAlarm returns the alarm for too many connections from a source.
 func connAlarm(log *slog.Logger, from source) alarm {
 	return alarm{
 		log:   log.With("source", string(from)),
@@ -26,7 +26,7 @@ func connAlarm(log *slog.Logger, from source) alarm {
 
 // enter counts one more connection and returns how many are open beyond limit,
 // 0 when there was room. Every enter is paired with a leave.
-func (g *gate) enter(limit int) (beyond int) {
+func (g *connLimiter) enter(limit int) (beyond int) {
 	n := int(g.n.Add(1))
 	g.open.Inc()
 	if n <= limit {
@@ -39,7 +39,7 @@ func (g *gate) enter(limit int) (beyond int) {
 }
 
 // leave counts one connection less.
-func (g *gate) leave() {
+func (g *connLimiter) leave() {
 	g.n.Add(-1)
 	g.open.Dec()
 }

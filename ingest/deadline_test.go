@@ -14,8 +14,8 @@ import (
 )
 
 func TestIdleConnectionStays(t *testing.T) {
-	overPipes(t, &shelf{}, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overPipes(t, &shelf{}, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		time.Sleep(100 * time.Hour)
 		c.send(opened + "\n" + opened[:9])
 		c.await("1/0/0")
@@ -40,8 +40,8 @@ func TestUnfinishedLineEndsItsConnection(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := &shelf{}
-			overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-				cl, began := door.dial(t), time.Now()
+			overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+				cl, began := ln.dial(t), time.Now()
 				var sender sync.WaitGroup
 				defer sender.Wait()
 				sender.Go(func() {
@@ -69,8 +69,8 @@ func TestUnfinishedLineEndsItsConnection(t *testing.T) {
 func TestSlowQueueDoesNotEndALine(t *testing.T) {
 	q := &shelf{}
 	q.before = func(queue.Batch) error { time.Sleep(20 * time.Second); return nil }
-	overPipes(t, q, func(t *testing.T, door *pipes, _ *Server) {
-		c := door.dial(t)
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		c := ln.dial(t)
 		for range 5 { // each leaves the next one begun
 			c.send(opened + "\n" + opened[:9])
 			c.send(opened[9:] + "\n")
@@ -83,16 +83,16 @@ func TestSlowQueueDoesNotEndALine(t *testing.T) {
 }
 
 func TestClientThatHangsUpAndNeverReadsIsLetGo(t *testing.T) {
-	overPipes(t, &shelf{}, func(t *testing.T, door *pipes, s *Server) {
-		c := door.dial(t)
+	overPipes(t, &shelf{}, func(t *testing.T, ln *pipes, s *Server) {
+		c := ln.dial(t)
 		c.send(opened + "\n")
 		c.hangUp()
 		time.Sleep(9 * time.Second)
-		if n := s.socketGate.n.Load(); n != 1 {
+		if n := s.socketConns.n.Load(); n != 1 {
 			t.Fatalf("%d connections before the reply has timed out, want 1", n)
 		}
 		time.Sleep(2 * time.Second)
-		if n := s.socketGate.n.Load(); n != 0 {
+		if n := s.socketConns.n.Load(); n != 0 {
 			t.Errorf("%d connections after the reply has timed out, want 0", n)
 		}
 	})
@@ -103,12 +103,12 @@ func TestClientThatHangsUpAndNeverReadsIsLetGo(t *testing.T) {
 func stopping(t *testing.T, q *shelf, f func(c *client, stop func() time.Duration)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		door := newPipes()
+		ln := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		s := open(t, q)
-		go func() { done <- s.Run(ctx, Doors{Lines: []net.Listener{door}}) }()
-		f(door.dial(t), func() time.Duration {
+		go func() { done <- s.Run(ctx, Listeners{Lines: []net.Listener{ln}}) }()
+		f(ln.dial(t), func() time.Duration {
 			began := time.Now()
 			cancel()
 			if err := <-done; err != nil {
@@ -139,7 +139,7 @@ type lateWake struct{ duplex }
 
 func (l lateWake) SetReadDeadline(at time.Time) error {
 	if at.Equal(longAgo()) {
-		time.Sleep(quiet / 4)
+		time.Sleep(stopReadWait / 4)
 	}
 	return l.duplex.SetReadDeadline(at)
 }
@@ -157,7 +157,7 @@ func TestWakeUpDoesNotCutOffTheLastWords(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		c.send(opened + "\n") // before the wake-up
-		time.Sleep(quiet / 2)
+		time.Sleep(stopReadWait / 2)
 		c.send(opened + "\n") // after it
 		served.Wait()
 	})
@@ -178,7 +178,7 @@ func TestStopRefusesTheLineThatWasBegun(t *testing.T) {
 }
 
 func TestStopDoesNotWaitForClientsThatGoOn(t *testing.T) {
-	for name, pause := range map[string]time.Duration{"a drip": quiet / 2, "a flood": 0} {
+	for name, pause := range map[string]time.Duration{"a drip": stopReadWait / 2, "a flood": 0} {
 		text := strings.Repeat(opened+"\n", 1000)
 		if pause > 0 {
 			text = opened + "\n"
@@ -219,8 +219,8 @@ func TestStopCutsOffAQueueThatHangs(t *testing.T) {
 
 func TestStopReadsWhatClientsHaveAlreadySent(t *testing.T) {
 	q := &shelf{hold: make(chan struct{})}
-	door, path := unixDoor(t)
-	stop := serve(t, open(t, q), Doors{Lines: []net.Listener{door}})
+	ln, path := unixListener(t)
+	stop := serve(t, open(t, q), Listeners{Lines: []net.Listener{ln}})
 	waiting := dialUnix(t, path) // stays, more sent than a batch holds
 	waiting.send(strings.Repeat(opened+"\n", 2500))
 	gone := dialUnix(t, path) // has already left
@@ -228,7 +228,7 @@ func TestStopReadsWhatClientsHaveAlreadySent(t *testing.T) {
 	gone.Close()
 	go func() {
 		defer close(q.hold)
-		q.hold <- struct{}{} // the first commit; the doors are then closing
+		q.hold <- struct{}{} // the first commit; the listeners are then closing
 	}()
 	stop()
 	q.checkKept(t, 2600, 0)
