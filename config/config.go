@@ -74,12 +74,13 @@ type Queue struct {
 
 // Sender is the back door.
 type Sender struct {
-	Rate        float64       `yaml:"rate" default:"250" min:"0.1" max:"1000" doc:"events per second; the sum over all hosts must stay at or below 1000"`
-	Burst       int           `yaml:"burst" default:"50" min:"1" max:"1000" doc:"events that may go out at once after a pause"`
+	Rate        float64       `yaml:"rate" default:"250" min:"0.1" doc:"events per second; the sum over all hosts must stay at or below 1000. More than 1000 only where upstream.url is set"`
+	Burst       int           `yaml:"burst" default:"50" min:"1" doc:"events that may go out at once after a pause; more than 1000 only where upstream.url is set"`
 	Workers     int           `yaml:"workers" default:"16" min:"1" max:"1024" doc:"requests in flight at most"`
 	RetryMin    time.Duration `yaml:"retry_min" default:"500ms" min:"1ms" doc:"delay before the first retry"`
 	RetryMax    time.Duration `yaml:"retry_max" default:"5m" min:"1ms" doc:"delay that growing delays stop at"`
-	MaxAttempts int           `yaml:"max_attempts" default:"20" min:"1" doc:"failures of one event, while others pass, after which it is buried as poison"`
+	MaxAttempts int           `yaml:"max_attempts" default:"20" min:"1" doc:"failures of one event, while others pass, after which it may be buried as poison"`
+	PoisonAfter time.Duration `yaml:"poison_after" default:"24h" min:"0s" doc:"not buried as poison sooner than this after its first failure"`
 }
 
 // Admin is the operator's door.

@@ -83,7 +83,7 @@ func TestRegionAndKeyAreEnough(t *testing.T) {
 		},
 		Sender: config.Sender{
 			Rate: 250, Burst: 50, Workers: 16,
-			RetryMin: 500 * time.Millisecond, RetryMax: 5 * time.Minute, MaxAttempts: 20,
+			RetryMin: 500 * time.Millisecond, RetryMax: 5 * time.Minute, MaxAttempts: 20, PoisonAfter: 24 * time.Hour,
 		},
 		Admin:           config.Admin{Socket: "/run/trackd/admin.sock", HTTP: "127.0.0.1:9484"},
 		ShutdownTimeout: 20 * time.Second,
@@ -284,8 +284,8 @@ func TestKeysDeclareEverySetting(t *testing.T) {
 		}
 	}
 	want := config.Key{
-		Name: "sender.rate", Env: "TRACKD_SENDER_RATE", Default: "250", Allowed: "a number, from 0.1 to 1000",
-		Doc: "events per second; the sum over all hosts must stay at or below 1000",
+		Name: "sender.rate", Env: "TRACKD_SENDER_RATE", Default: "250", Allowed: "a number, at least 0.1",
+		Doc: "events per second; the sum over all hosts must stay at or below 1000. More than 1000 only where upstream.url is set",
 	}
 	if !slices.Contains(keys, want) {
 		t.Errorf("no %+v in %+v", want, keys)

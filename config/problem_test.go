@@ -48,12 +48,12 @@ log: {level: loud}
 			`/c.yaml:3:39: ingest.accept: found "all", allowed lifecycle or track`,
 			`/c.yaml:4:20: queue.max_bytes: found "10GB", allowed a size like 512MiB, 10GiB or a number of bytes, at least 512MiB`,
 			`/c.yaml:4:42: queue.min_free_bytes: found "-1", allowed a size like 512MiB, 10GiB or a number of bytes`,
-			`/c.yaml:5:17: sender.burst: found "0", allowed a whole number, from 1 to 1000`,
+			`/c.yaml:5:17: sender.burst: found "0", allowed a whole number, at least 1`,
 			`/c.yaml:5:29: sender.workers: found "2000", allowed a whole number, from 1 to 1024`,
 			`/c.yaml:5:46: sender.retry_min: found "-1s", allowed a duration like 500ms, 10s or 5m, at least 1ms`,
 			`/c.yaml:6:14: log.level: found "loud", allowed debug or info or warn or error`,
 			`TRACKD_QUEUE_MAX_AGE: queue.max_age: found "", allowed a duration like 500ms, 10s or 5m`,
-			`TRACKD_SENDER_RATE: sender.rate: found "NaN", allowed a number, from 0.1 to 1000`,
+			`TRACKD_SENDER_RATE: sender.rate: found "NaN", allowed a number, at least 0.1`,
 		},
 	},
 	"values of another shape": {
@@ -174,6 +174,13 @@ log: {level: loud}
 		want: []string{
 			`TRACKD_INGEST_HTTP_SOCKET: ingest.http_socket: found "/run/trackd/events.sock", which ingest.socket has too: each needs its own`,
 			`TRACKD_ADMIN_HTTP: admin.http: found "127.0.0.1:8484", which ingest.http has too: each needs its own`,
+		},
+	},
+	"more than Customer.io takes": {
+		host: host{env: enough("TRACKD_SENDER_BURST=1001"), file: "sender: {rate: 5000}"},
+		want: []string{
+			`/c.yaml:1: sender.rate: found 5000, allowed at most 1000, which is what Customer.io takes; more only where upstream.url is set`,
+			`TRACKD_SENDER_BURST: sender.burst: found 1001, allowed at most 1000, which is what Customer.io takes; more only where upstream.url is set`,
 		},
 	},
 	"bounds the wrong way round": {

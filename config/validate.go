@@ -16,6 +16,7 @@ func (l *loader) validate() {
 	l.validateURL()
 	l.validateDoors()
 	l.validateDistinct()
+	l.validateRate()
 	l.validateOrder("sender.retry_min", "sender.retry_max")
 	l.validateOrder("queue.dead_max_bytes", "queue.max_bytes")
 }
@@ -115,6 +116,20 @@ func cleanPath(path string) string {
 		return ""
 	}
 	return filepath.Clean(path)
+}
+
+// validateRate keeps to what Customer.io takes of one account, unless the
+// destination is somebody's own.
+func (l *loader) validateRate() {
+	for _, limited := range []struct {
+		key   string
+		value float64
+	}{{"sender.rate", l.config.Sender.Rate}, {"sender.burst", float64(l.config.Sender.Burst)}} {
+		if limited.value > 1000 && l.config.Upstream.URL == "" && l.sound(limited.key) {
+			l.report(limited.key, found(format(l.fields[limited.key].value),
+				"at most 1000, which is what Customer.io takes; more only where upstream.url is set"))
+		}
+	}
 }
 
 // validateOrder wants the value of low not to be above that of high. Both are

@@ -60,7 +60,7 @@ func TestADeniedLineReturnsWhatWasLaunchedAheadUntried(t *testing.T) {
 		wantAtDesk(t, d, 0, 4)
 
 		for range 8 {
-			snd.Kick()
+			snd.ProbeNow()
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if waiting, _ := d.counts(); waiting > 0 {

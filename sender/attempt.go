@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"trackd/event"
 )
 
 // answer is what one request brought back.
@@ -59,12 +61,13 @@ func (a answer) summary() string {
 	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", a.status, http.StatusText(a.status)))
 }
 
-// attempt POSTs body once. buf is the caller's, for reading the answer.
-func (c *client) attempt(ctx context.Context, body, buf []byte) answer {
+// attempt POSTs body once, to the endpoint of kind. buf is the caller's, for
+// reading the answer.
+func (c *client) attempt(ctx context.Context, kind event.Type, body, buf []byte) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	creds := c.creds.Load()
-	resp, err := c.transport.RoundTrip(creds.request(ctx, body))
+	resp, err := c.transport.RoundTrip(creds.request(ctx, kind, body))
 	if err != nil {
 		return answer{err: clean(err, creds)}
 	}
@@ -72,10 +75,10 @@ func (c *client) attempt(ctx context.Context, body, buf []byte) answer {
 	return read(resp, creds, buf)
 }
 
-// request returns a copy of the one request there is, to send body with it. Its
-// header is shared by all and must not be changed.
-func (c *credentials) request(ctx context.Context, body []byte) *http.Request {
-	req := c.blank.WithContext(ctx)
+// request returns a copy of the one request there is for this endpoint, to send
+// body with it. Its header is shared by all and must not be changed.
+func (c *credentials) request(ctx context.Context, kind event.Type, body []byte) *http.Request {
+	req := c.blanks[kind].WithContext(ctx)
 	req.ContentLength = int64(len(body))
 	// In these very types: net/http sends header and body of what it knows to be
 	// in memory in one piece.

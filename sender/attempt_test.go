@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"trackd/event"
 )
 
 func TestARequestIsWhatTheDestinationAsksFor(t *testing.T) {
@@ -22,7 +24,7 @@ func TestARequestIsWhatTheDestinationAsksFor(t *testing.T) {
 	}))
 	defer s.Close()
 	c := dialled(t, s.URL+"/v1/", func(o *Options) { o.Version = "1.2.3" })
-	if v, r := judge(c.attempt(t.Context(), []byte(body), nil)); v != delivered {
+	if v, r := judge(c.attempt(t.Context(), event.TypeTrack, []byte(body), nil)); v != delivered {
 		t.Fatalf("judged %d %s", v, r)
 	}
 	if got.Method != "POST" || got.URL.Path != "/v1/track" || sent != body || got.ContentLength != int64(len(body)) {
@@ -50,7 +52,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	defer elsewhere.Close()
 	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusPermanentRedirect))
 	defer s.Close()
-	a := dialled(t, s.URL, nil).attempt(t.Context(), []byte("{}"), nil)
+	a := dialled(t, s.URL, nil).attempt(t.Context(), event.TypeTrack, []byte("{}"), nil)
 	if v, r := judge(a); v != deny || r != resultRedirect {
 		t.Errorf("judged %d %s", v, r)
 	}
@@ -68,7 +70,7 @@ func TestTheKeyNeverShows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := c.attempt(t.Context(), nil, nil).summary()
+		got := c.attempt(t.Context(), event.TypeTrack, nil, nil).summary()
 		if want := "sent [redacted] of [redacted]"; got != want {
 			t.Errorf("summary = %q, want %q", got, want)
 		}
@@ -79,7 +81,7 @@ func TestTheKeyNeverShows(t *testing.T) {
 			io.WriteString(w, `{"you sent":"`+r.Header.Get("Authorization")+`"}`)
 		}))
 		defer s.Close()
-		got := dialled(t, s.URL, nil).attempt(t.Context(), []byte("{}"), nil).detail()
+		got := dialled(t, s.URL, nil).attempt(t.Context(), event.TypeTrack, []byte("{}"), nil).detail()
 		if want := `{"you sent":"Basic [redacted]"}`; got != want {
 			t.Errorf("detail = %q, want %q", got, want)
 		}
@@ -104,7 +106,7 @@ func TestWhatIsKeptOfAnAnswerIsBounded(t *testing.T) {
 				io.WriteString(w, strings.Repeat("x", c.size))
 			}))
 			defer s.Close()
-			a := dialled(t, s.URL, nil).attempt(t.Context(), []byte("{}"), make([]byte, 16))
+			a := dialled(t, s.URL, nil).attempt(t.Context(), event.TypeTrack, []byte("{}"), make([]byte, 16))
 			if len(a.text) != c.want || a.kind != bodyOther {
 				t.Errorf("kept %d bytes of kind %d, want %d", len(a.text), a.kind, c.want)
 			}

@@ -41,7 +41,7 @@ func (s *scheduler) worker(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		a := s.client.attempt(ctx, j.delivery.Event.Body, buf)
+		a := s.client.attempt(ctx, j.delivery.Event.Type, j.delivery.Event.Body, buf)
 		v, r := judge(a)
 		if v == untried && ctx.Err() == nil {
 			v, r = retry, resultNetwork // it was not us
@@ -49,7 +49,8 @@ func (s *scheduler) worker(ctx context.Context) {
 		if v.troubles() {
 			s.troubles.Add(1)
 		}
-		s.metrics.attempts[r].Observe(time.Since(began).Seconds())
+		s.metrics.attempts[r].Inc()
+		s.metrics.duration.Observe(time.Since(began).Seconds())
 		s.trace(ctx, j.delivery, a, r)
 		s.reports <- report{
 			delivery: j.delivery, answer: a, verdict: v, result: r, epoch: j.epoch, began: began,

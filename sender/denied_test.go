@@ -39,7 +39,7 @@ func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
 				q.add(ids("e", c.events)...)
 				time.Sleep(c.after)
 
-				line := snd.Line()
+				line := snd.Upstream()
 				if line.State != sender.Denied || !strings.Contains(line.Why, "key") || line.NextProbe.IsZero() {
 					t.Errorf("line = %+v, want denied, with what to do about the key", line)
 				}
@@ -57,7 +57,7 @@ func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
 				if took := s.firstPass(t, from).Sub(from); took > 100*time.Millisecond {
 					t.Errorf("first delivery %v after the key was mended", took)
 				}
-				if line := snd.Line(); line.State != sender.Open {
+				if line := snd.Upstream(); line.State != sender.Open {
 					t.Errorf("line = %+v, want open", line)
 				}
 				if n := book.count("delivery recovered"); n != 1 {
@@ -101,7 +101,7 @@ func TestAWrongAddressNeverReachesDeadLetters(t *testing.T) {
 				if n := len(s.seen()); n > 5*60 {
 					t.Errorf("%d requests in five hours", n)
 				}
-				line := snd.Line()
+				line := snd.Upstream()
 				if line.State != sender.Denied || !strings.Contains(line.Why, c.why) {
 					t.Errorf("line = %+v, want denied because of %q", line, c.why)
 				}
@@ -109,7 +109,7 @@ func TestAWrongAddressNeverReachesDeadLetters(t *testing.T) {
 					t.Errorf("logged %d times that delivery paused, want once, because of %q: %q", n, c.why, book.lines)
 				}
 				s.set(passes)
-				snd.Kick()
+				snd.ProbeNow()
 				from := time.Now()
 				time.Sleep(10 * time.Minute)
 				if took := s.firstPass(t, from).Sub(from); took > time.Second {
@@ -130,18 +130,18 @@ func TestTwentyBuriesInARowRaiseAnAlarm(t *testing.T) {
 		snd := start(t, q, s, func(o *sender.Options) { o.Log = book.logger() })
 		q.add(ids("a", 19)...)
 		time.Sleep(time.Minute)
-		if alarm := snd.Line().Alarm; alarm != "" {
+		if alarm := snd.Upstream().Alarm; alarm != "" {
 			t.Errorf("alarm after 19: %q", alarm)
 		}
 		q.add(ids("b", 19)...)
 		time.Sleep(time.Minute)
-		if alarm := snd.Line().Alarm; !strings.Contains(alarm, "38") {
+		if alarm := snd.Upstream().Alarm; !strings.Contains(alarm, "38") {
 			t.Errorf("alarm after 38: %q", alarm)
 		}
 		s.set(passes)
 		q.add("c")
 		time.Sleep(time.Minute)
-		if alarm := snd.Line().Alarm; alarm != "" {
+		if alarm := snd.Upstream().Alarm; alarm != "" {
 			t.Errorf("alarm after one passed: %q", alarm)
 		}
 		if got := book.count("every event is being rejected"); got != 1 {
@@ -169,7 +169,7 @@ func TestPauseStopsAndResumeGoesOn(t *testing.T) {
 		if n := len(s.seen()); n != 0 {
 			t.Errorf("%d requests while paused", n)
 		}
-		if line := snd.Line(); line.State != sender.Paused || line.Why == "" {
+		if line := snd.Upstream(); line.State != sender.Paused || line.Why == "" {
 			t.Errorf("line = %+v, want paused", line)
 		}
 		if _, _, leased, _ := q.account(); leased != 0 {

@@ -1,6 +1,9 @@
 package sender
 
-import "net/http"
+import (
+	"errors"
+	"net/http"
+)
 
 // verdict is what one answer means for its event.
 type verdict uint8
@@ -26,13 +29,16 @@ const (
 	resultRejected result = "rejected"
 	resultTooLarge result = "too_large"
 
-	resultUnauthorized result = "unauthorized" // 401
-	resultForbidden    result = "forbidden"    // 403
-	resultNotFound     result = "not_found"    // 404, 410
-	resultRedirect     result = "redirect"     // 3xx
-	resultProxyAuth    result = "proxy_auth"   // 407
-	resultDenied       result = "denied"       // 402, 405, 451
-	resultForeign      result = "foreign"      // an answer that is not this API's: a proxy, a portal
+	resultProxyTooLarge result = "proxy_too_large" // 413, but not from this API
+
+	resultUnauthorized result = "unauthorized"  // 401
+	resultForbidden    result = "forbidden"     // 403
+	resultNotFound     result = "not_found"     // 404, 410
+	resultRedirect     result = "redirect"      // 3xx
+	resultProxyAuth    result = "proxy_auth"    // 407, also to CONNECT
+	resultProxyRefused result = "proxy_refused" // any other answer to CONNECT
+	resultDenied       result = "denied"        // 402, 405, 451
+	resultForeign      result = "foreign"       // an answer that is not this API's: a proxy, a portal
 
 	resultThrottled   result = "throttled"    // 429
 	resultServerError result = "server_error" // 5xx
@@ -59,9 +65,9 @@ const (
 // results lists every result once.
 func results() []result {
 	return []result{
-		resultDelivered, resultRejected, resultTooLarge,
+		resultDelivered, resultRejected, resultTooLarge, resultProxyTooLarge,
 		resultUnauthorized, resultForbidden, resultNotFound, resultRedirect,
-		resultProxyAuth, resultDenied, resultForeign,
+		resultProxyAuth, resultProxyRefused, resultDenied, resultForeign,
 		resultThrottled, resultServerError, resultOther,
 		resultCutOff, resultTimeout, resultTimeoutAnswer, resultDNS, resultConnect, resultReset,
 		resultTLSName, resultTLSExpired, resultTLSAuthority, resultTLS,
@@ -86,7 +92,7 @@ func judge(a answer) (verdict, result) {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return judgeRefusal(a)
 	case http.StatusRequestEntityTooLarge:
-		return bury, resultTooLarge
+		return judgeTooLarge(a)
 	case http.StatusUnauthorized:
 		return deny, resultUnauthorized
 	case http.StatusForbidden:
@@ -132,10 +138,34 @@ func judgeRefusal(a answer) (verdict, result) {
 	}
 }
 
-func judgeSilence(err error) (verdict, result) {
-	if r := trouble(err); r == resultStopped {
-		return untried, r
-	} else {
-		return retry, r
+// judgeTooLarge tells this API's verdict on an event from the limit of a proxy,
+// which is mended at the proxy: until then the event fails alone.
+func judgeTooLarge(a answer) (verdict, result) {
+	switch a.kind {
+	case bodyObject:
+		return bury, resultTooLarge
+	case bodyCut:
+		return retry, cutReason(a.err)
+	default:
+		return retry, resultProxyTooLarge
 	}
+}
+
+// judgeSilence says what it means that no answer came.
+func judgeSilence(err error) (verdict, result) {
+	if p, ok := errors.AsType[*proxyError](err); ok {
+		switch {
+		case p.status == http.StatusProxyAuthRequired:
+			return deny, resultProxyAuth
+		case p.status/100 == 5: // it cannot reach the destination
+			return retry, resultProxyRefused
+		default:
+			return deny, resultProxyRefused
+		}
+	}
+	r := trouble(err)
+	if r == resultStopped {
+		return untried, r
+	}
+	return retry, r
 }

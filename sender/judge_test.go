@@ -38,7 +38,7 @@ func TestJudgeEveryStatusWithEveryBody(t *testing.T) {
 		{408, 409, all(retry, resultOther)},
 		{410, 410, all(deny, resultNotFound)},
 		{411, 412, all(retry, resultOther)},
-		{413, 413, all(bury, resultTooLarge)},
+		{413, 413, [4]ruling{{retry, resultProxyTooLarge}, {bury, resultTooLarge}, {retry, resultProxyTooLarge}, {retry, resultCutOff}}},
 		{414, 421, all(retry, resultOther)},
 		{422, 422, [4]ruling{{deny, resultForeign}, {bury, resultRejected}, {deny, resultForeign}, {retry, resultCutOff}}},
 		{423, 428, all(retry, resultOther)},
@@ -79,6 +79,9 @@ func TestJudgeNoAnswer(t *testing.T) {
 	}{
 		{errors.New("whatever"), retry, resultNetwork},
 		{nil, retry, resultNetwork},
+		{fmt.Errorf("post: %w", &proxyError{407}), deny, resultProxyAuth},
+		{fmt.Errorf("post: %w", &proxyError{403}), deny, resultProxyRefused},
+		{fmt.Errorf("post: %w", &proxyError{503}), retry, resultProxyRefused},
 		{fmt.Errorf("post: %w", context.DeadlineExceeded), retry, resultTimeout},
 		{fmt.Errorf("post: %w", context.Canceled), untried, resultStopped},
 	} {

@@ -13,24 +13,25 @@ type State string
 
 // The states.
 const (
-	Open    State = "open"    // sending
-	Probing State = "probing" // the destination is in trouble: one event at a time tries it
-	Denied  State = "denied"  // key or address are wrong, an operator is needed; probed as well
-	Paused  State = "paused"  // by an operator
+	Open      State = "open"      // sending
+	Throttled State = "throttled" // nothing but 429 comes back: one request at a time, slowly
+	Probing   State = "probing"   // the destination is in trouble: one event at a time tries it
+	Denied    State = "denied"    // key or address are wrong, an operator is needed; probed as well
+	Paused    State = "paused"    // by an operator
 )
 
 // States lists every State once.
-func States() []State { return []State{Open, Probing, Denied, Paused} }
+func States() []State { return []State{Open, Throttled, Probing, Denied, Paused} }
 
-// Line is a report on the way to the destination.
-type Line struct {
+// Upstream is a report on the destination and the way to it.
+type Upstream struct {
 	State State
 	Since time.Time // when it came into this state
 	Why   string    // one sentence: what is wrong and what to do; "" when all is well
 	Alarm string    // what else an operator must know; "" if nothing
 
 	Rate        float64   // events per second it may send now
-	QuietUntil  time.Time // the destination asked for silence until then; zero if not
+	HoldUntil   time.Time // the destination asked for silence until then; zero if not
 	NextProbe   time.Time // when the next probe may go; zero when open or paused
 	LastSuccess time.Time // of the last delivery; zero: none since the start
 	Delivered   uint64    // since the start
@@ -231,8 +232,8 @@ func (l *line) state() State {
 	return l.gate.state
 }
 
-func (l *line) report(now time.Time) Line {
-	r := Line{
+func (l *line) report(now time.Time) Upstream {
+	r := Upstream{
 		State:       l.state(),
 		Since:       l.gate.since,
 		Rate:        l.pace.rate,
@@ -241,7 +242,7 @@ func (l *line) report(now time.Time) Line {
 		Failures:    l.failures,
 	}
 	if l.pace.quiet.After(now) {
-		r.QuietUntil = l.pace.quiet
+		r.HoldUntil = l.pace.quiet
 	}
 	r.Why = l.why(r)
 	switch r.State {
@@ -249,8 +250,8 @@ func (l *line) report(now time.Time) Line {
 		r.Since = l.pausedSince
 	case Probing, Denied:
 		r.NextProbe = l.gate.next
-		if r.QuietUntil.After(r.NextProbe) {
-			r.NextProbe = r.QuietUntil
+		if r.HoldUntil.After(r.NextProbe) {
+			r.NextProbe = r.HoldUntil
 		}
 	}
 	if l.buries >= tooManyBuries {
@@ -259,13 +260,13 @@ func (l *line) report(now time.Time) Line {
 	return r
 }
 
-func (l *line) why(r Line) string {
+func (l *line) why(r Upstream) string {
 	switch {
 	case r.State == Paused:
 		return "paused by an operator: resume it when you are ready"
 	case r.State != Open:
 		return l.last
-	case !r.QuietUntil.IsZero():
+	case !r.HoldUntil.IsZero():
 		return "the destination asked for silence (Retry-After): sending goes on by itself"
 	case l.failures > 0:
 		return fmt.Sprintf("attempts failed since the last delivery: %d, the latest: %s", l.failures, l.last)

@@ -12,7 +12,7 @@ import (
 var answers = map[string]answer{
 	"200":      {status: 200, kind: bodyObject},
 	"400 JSON": {status: 400, kind: bodyObject, text: `{"meta":{}}`},
-	"413":      {status: 413, kind: bodyOther, text: "<html>"},
+	"413":      {status: 413, kind: bodyObject, text: `{"code":"oversize"}`},
 	"429":      {status: 429},
 	"401":      {status: 401},
 	"503":      {status: 503},
@@ -82,7 +82,7 @@ func TestWhatAnAnswerMeansForItsEvent(t *testing.T) {
 	}{
 		{"200", tried, queue.Outcome{Address: at(7), Verb: queue.Delivered}, 0},
 		{"400 JSON", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.Rejected, Status: 400, Detail: `{"meta":{}}`}, 0},
-		{"413", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.TooLarge, Status: 413, Detail: "<html>"}, 0},
+		{"413", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.TooLarge, Status: 413, Detail: `{"code":"oversize"}`}, 0},
 		{"429", tried, queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 5, Strikes: 2, Successes: 1}, 500 * time.Millisecond},
 		{"503", fresh(7), queue.Outcome{Address: at(7), Verb: queue.Retry, Attempts: 1, Successes: 41}, 500 * time.Millisecond},
 		{"503", tried, queue.Outcome{Address: at(7), Verb: queue.Bury, Attempts: 5, Reason: queue.Poison, Status: 503, Detail: "HTTP 503 Service Unavailable"}, 0},

@@ -25,11 +25,12 @@ func TestMetricsAreCleanAndThereFromTheStart(t *testing.T) {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 	for name, want := range map[string]int{
-		"trackd_events_delivered_total":   1,
+		"trackd_events_delivered_total":   6,
 		"trackd_events_buried_total":      4,
-		"trackd_attempt_duration_seconds": 28,
+		"trackd_attempts_total":           30,
+		"trackd_attempt_duration_seconds": 1,
 		"trackd_delivery_latency_seconds": 1,
-		"trackd_line_state":               4,
+		"trackd_upstream_state":           5,
 		"trackd_rate":                     1,
 	} {
 		if got, err := testutil.GatherAndCount(reg, name); got != want || err != nil {
@@ -43,7 +44,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		q, s := newMemQueue(), newSite(t)
 		snd := start(t, q, s, func(o *sender.Options) { o.Registerer = reg })
-		s.set(except(is("big"), says(413, ""), except(is("bad"), says(422, "{}"), passes)))
+		s.set(except(is("big"), says(413, "{}"), except(is("bad"), says(422, "{}"), passes)))
 		q.add("big", "bad", "a", "b")
 		time.Sleep(time.Second)
 		s.set(says(401, ""))
@@ -56,30 +57,35 @@ trackd_events_buried_total{reason="expired"} 0
 trackd_events_buried_total{reason="poison"} 0
 trackd_events_buried_total{reason="rejected"} 1
 trackd_events_buried_total{reason="too_large"} 1
-# HELP trackd_events_delivered_total Events the destination has taken.
+# HELP trackd_events_delivered_total Events the destination has taken, by type of call.
 # TYPE trackd_events_delivered_total counter
-trackd_events_delivered_total 2
-# HELP trackd_line_state 1 for the state the line to the destination is in, 0 for the others.
-# TYPE trackd_line_state gauge
-` + states("denied") + `# HELP trackd_rate Events per second the sender allows itself now.
+trackd_events_delivered_total{type="alias"} 0
+trackd_events_delivered_total{type="group"} 0
+trackd_events_delivered_total{type="identify"} 0
+trackd_events_delivered_total{type="page"} 0
+trackd_events_delivered_total{type="screen"} 0
+trackd_events_delivered_total{type="track"} 2
+# HELP trackd_rate Events per second the sender allows itself now.
 # TYPE trackd_rate gauge
 trackd_rate 250
-`
+# HELP trackd_upstream_state 1 for the state the upstream is in, 0 for the others.
+# TYPE trackd_upstream_state gauge
+` + states("denied")
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "trackd_events_buried_total",
-			"trackd_events_delivered_total", "trackd_line_state", "trackd_rate"); err != nil {
+			"trackd_events_delivered_total", "trackd_upstream_state", "trackd_rate"); err != nil {
 			t.Error(err)
 		}
 		snd.Pause()
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(
-			"# HELP trackd_line_state 1 for the state the line to the destination is in, 0 for the others.\n"+
-				"# TYPE trackd_line_state gauge\n"+states("paused")), "trackd_line_state"); err != nil {
+			"# HELP trackd_upstream_state 1 for the state the upstream is in, 0 for the others.\n"+
+				"# TYPE trackd_upstream_state gauge\n"+states("paused")), "trackd_upstream_state"); err != nil {
 			t.Error(err)
 		}
 		snd.end(t)
 	})
 }
 
-// states is the exposition of trackd_line_state with one state on.
+// states is the exposition of trackd_upstream_state with one state on.
 func states(on sender.State) string {
 	var b strings.Builder
 	for _, s := range sender.States() {
@@ -87,7 +93,7 @@ func states(on sender.State) string {
 		if s == on {
 			value = 1
 		}
-		fmt.Fprintf(&b, "trackd_line_state{state=%q} %d\n", string(s), value)
+		fmt.Fprintf(&b, "trackd_upstream_state{state=%q} %d\n", string(s), value)
 	}
 	return b.String()
 }

@@ -20,7 +20,7 @@ type Options struct {
 	Settings // what Reload can change: the key and the pace
 
 	// URL is the base of the API, for example https://cdp.customer.io/v1.
-	// Events are POSTed to URL + "/track".
+	// An event is POSTed to URL + "/" + its type, for example ".../track".
 	URL string
 
 	CAFile  string        // PEM file of further authorities to trust; "": the system's alone
@@ -35,6 +35,11 @@ type Options struct {
 	// MaxAttempts is how often an event may fail while others pass before it is
 	// buried as poison; default 20.
 	MaxAttempts int
+
+	// PoisonAfter is how long after its first failure an event may be buried as
+	// poison at the earliest, so that a part of the destination that is down for
+	// an afternoon buries nobody; default 24h, negative: at once.
+	PoisonAfter time.Duration
 
 	// MaxAge is how old an event may be before it is buried as expired instead
 	// of sent; default 0: it is sent however old it is.
@@ -69,6 +74,7 @@ func (o Options) withDefaults() Options {
 	o.RetryMin = cmp.Or(o.RetryMin, 500*time.Millisecond)
 	o.RetryMax = cmp.Or(o.RetryMax, 5*time.Minute)
 	o.MaxAttempts = cmp.Or(o.MaxAttempts, 20)
+	o.PoisonAfter = cmp.Or(o.PoisonAfter, 24*time.Hour)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 20*time.Second)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return o

@@ -156,14 +156,14 @@ func TestAnOutageWithOneEventInTheQueueEndsForItToo(t *testing.T) {
 		s.set(nil)
 		q.add("lone")
 		time.Sleep(72 * time.Hour)
-		if got := snd.Line().State; got != sender.Probing {
+		if got := snd.Upstream().State; got != sender.Probing {
 			t.Errorf("line is %s, want probing", got)
 		}
 		if n := len(s.seen()); n > 72*36 {
 			t.Errorf("%d requests in 72 hours for one event", n)
 		}
 		s.set(passes)
-		snd.Kick()
+		snd.ProbeNow()
 		time.Sleep(time.Second)
 		snd.end(t)
 		wantAccount(t, q, 1, 0)
@@ -214,7 +214,7 @@ func TestDeadKeptAliveConnectionsAreNoOutage(t *testing.T) {
 		s.forget()
 		q.add(ids("b", 16)...)
 		time.Sleep(250 * time.Millisecond)
-		if line := snd.Line(); line.Delivered != 32 || line.Failures != 0 {
+		if line := snd.Upstream(); line.Delivered != 32 || line.Failures != 0 {
 			t.Errorf("line = %+v, want 32 delivered and no failure", line)
 		}
 		snd.end(t)

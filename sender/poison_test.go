@@ -72,7 +72,7 @@ func TestPoisonDoesNotHoldALineThatIsProbing(t *testing.T) {
 					q.add(ids(fmt.Sprintf("ok%d-", i), 20)...)
 				}
 				time.Sleep(2 * time.Hour)
-				if got := snd.Line().State; got != sender.Probing {
+				if got := snd.Upstream().State; got != sender.Probing {
 					t.Fatalf("line is %s, want probing", got)
 				}
 				s.set(except(is(bad...), odd, passes))

@@ -62,7 +62,7 @@ func TestAProbeThatWasCancelledByOthersIsNotTheLast(t *testing.T) {
 		})
 		q.add(ids("e", 3)...)
 		time.Sleep(time.Minute)
-		if got := snd.Line().State; got != sender.Open {
+		if got := snd.Upstream().State; got != sender.Open {
 			t.Errorf("line is %s, want open", got)
 		}
 		snd.end(t)

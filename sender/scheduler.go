@@ -330,7 +330,7 @@ func (s *scheduler) conclude(now time.Time, r report) {
 		s.halt(now)
 		s.troubles.Add(-1)
 	}
-	s.metrics.settled(o, r.delivery.Taken, now)
+	s.metrics.settled(o, r.delivery, now)
 	after := s.line.gate.state
 	if before == Open && after != Open {
 		s.client.hangUp()
@@ -379,7 +379,7 @@ func (s *scheduler) expire(now time.Time, d queue.Delivery) bool {
 		Address: d.Address, Verb: queue.Bury, Attempts: d.Attempts,
 		Reason: queue.Expired, Detail: fmt.Sprintf("older than max_age, %v, before it could be sent", s.maxAge),
 	}
-	s.metrics.settled(o, d.Taken, now)
+	s.metrics.settled(o, d, now)
 	s.outcomes = append(s.outcomes, o)
 	return true
 }

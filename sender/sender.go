@@ -82,7 +82,7 @@ func New(o Options) (*Sender, error) {
 		pulse:   make(chan struct{}),
 		line:    newLine(o, time.Now()),
 	}
-	s.metrics = newMetrics(o.Registerer, func() float64 { return s.Line().Rate })
+	s.metrics = newMetrics(o.Registerer, func() float64 { return s.Upstream().Rate })
 	s.line.onState = s.metrics.state
 	s.metrics.state(Open)
 	return s, nil
@@ -113,10 +113,10 @@ func (s *Sender) Resume() {
 	})
 }
 
-// Kick sends a probe at once if the line is not open: something outside may
+// ProbeNow sends a probe at once if the line is not open: something outside may
 // have been mended. It does not shorten a wait that the destination asked for
 // with Retry-After, nor undo Pause.
-func (s *Sender) Kick() {
+func (s *Sender) ProbeNow() {
 	s.change(func(now time.Time) { s.line.gate.kick(now) })
 }
 
@@ -141,8 +141,8 @@ func (s *Sender) Reload(set Settings) error {
 // and it is the sender that sets the pace.
 func (s *Sender) Busy() bool { return s.busy.Load() }
 
-// Line returns the state of the way to the destination.
-func (s *Sender) Line() Line {
+// Upstream reports on the destination and the way to it.
+func (s *Sender) Upstream() Upstream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.line.report(time.Now())

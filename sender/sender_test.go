@@ -71,7 +71,7 @@ func TestReloadChangesAllOrNothing(t *testing.T) {
 		if err := snd.Reload(sender.Settings{Key: "", Rate: 10}); err == nil {
 			t.Error("a reload without a key was accepted")
 		}
-		if got := snd.Line().Rate; got != 250 {
+		if got := snd.Upstream().Rate; got != 250 {
 			t.Errorf("rate is %v after a refused reload", got)
 		}
 		if err := snd.Reload(sender.Settings{Key: "new", Rate: 10, Burst: 1}); err != nil {
@@ -103,7 +103,7 @@ func TestAnswersToTheOldKeyDoNotPauseTheNewOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		if got := snd.Line().State; got != sender.Open {
+		if got := snd.Upstream().State; got != sender.Open {
 			t.Errorf("line is %s, want open", got)
 		}
 		time.Sleep(time.Minute)

@@ -35,13 +35,13 @@ func TestThrottlingHalvesThePaceAndItClimbsBack(t *testing.T) {
 		if share := float64(throttled) / float64(len(s.seen())); share > 0.15 {
 			t.Errorf("%.0f %% of the requests were throttled", 100*share)
 		}
-		if state := snd.Line().State; state != sender.Open {
+		if state := snd.Upstream().State; state != sender.Open {
 			t.Errorf("line is %s, want open", state)
 		}
-		low := snd.Line().Rate
+		low := snd.Upstream().Rate
 		s.set(passes)
 		time.Sleep(20 * time.Second)
-		if high := snd.Line().Rate; high < low+30 || high > low+60 {
+		if high := snd.Upstream().Rate; high < low+30 || high > low+60 {
 			t.Errorf("rate went from %.0f to %.0f in 20 s, want 2.5/s each second", low, high)
 		}
 		t.Logf("%d delivered in 40 s, %d throttled", delivered, throttled)
@@ -60,7 +60,7 @@ func TestSimultaneous429sHalveOnce(t *testing.T) {
 		s.set(late(3*time.Second, says(429, "")))
 		q.add(ids("e", 16)...)
 		time.Sleep(3100 * time.Millisecond)
-		if got := snd.Line().Rate; got != 125 {
+		if got := snd.Upstream().Rate; got != 125 {
 			t.Errorf("rate = %v after 16 simultaneous 429s, want 125", got)
 		}
 		snd.end(t)
@@ -100,10 +100,10 @@ func TestRetryAfterKeepsTheLineQuiet(t *testing.T) {
 			})
 			q.add(ids("e", 5)...)
 			time.Sleep(time.Second)
-			if c.want > 0 && snd.Line().QuietUntil.IsZero() {
+			if c.want > 0 && snd.Upstream().HoldUntil.IsZero() {
 				t.Errorf("%s: Line does not tell of the silence", c.name)
 			}
-			snd.Kick() // must not shorten it
+			snd.ProbeNow() // must not shorten it
 			time.Sleep(10 * time.Minute)
 			hits := s.seen()
 			silence := hits[1].at.Sub(hits[0].at)
@@ -151,12 +151,12 @@ func TestRetryAfterHoldsProbesBackTooAndAKickDoesNotShortenIt(t *testing.T) {
 			w.WriteHeader(503)
 			return 503
 		})
-		snd.Kick()
+		snd.ProbeNow()
 		time.Sleep(time.Second)
 		asked := time.Now().Add(-time.Second)
 		s.set(passes)
-		snd.Kick()
-		if line := snd.Line(); !line.NextProbe.Equal(line.QuietUntil) {
+		snd.ProbeNow()
+		if line := snd.Upstream(); !line.NextProbe.Equal(line.HoldUntil) {
 			t.Errorf("line = %+v, want the next probe when the silence ends", line)
 		}
 		time.Sleep(5 * time.Minute)

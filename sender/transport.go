@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -13,11 +14,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"trackd/event"
 )
 
 // client makes the requests.
 type client struct {
-	target    *url.URL
+	targets   []*url.URL // by event type
 	transport http.RoundTripper
 	timeout   time.Duration
 	agent     string
@@ -26,21 +29,26 @@ type client struct {
 
 // credentials is a key and what is made from it. It is never changed.
 type credentials struct {
-	key   string
-	token string        // as it stands in the Authorization header
-	blank *http.Request // what all requests with this key have in common
+	key    string
+	token  string          // as it stands in the Authorization header
+	blanks []*http.Request // by event type: what all requests with this key have in common
 }
 
 func newClient(o Options) (*client, error) {
-	target, err := url.Parse(strings.TrimRight(o.URL, "/") + "/track")
-	if err != nil {
-		return nil, errors.New("url does not parse")
+	c := &client{transport: o.Transport, timeout: o.Timeout, agent: "trackd/" + o.Version}
+	for _, t := range event.Types() {
+		target, err := url.Parse(strings.TrimRight(o.URL, "/") + "/" + t.String())
+		if err != nil {
+			return nil, errors.New("url does not parse")
+		}
+		c.targets = append(c.targets, target)
 	}
-	c := &client{target: target, transport: o.Transport, timeout: o.Timeout, agent: "trackd/" + o.Version}
 	if c.transport == nil {
-		if c.transport, err = newTransport(o); err != nil {
+		transport, err := newTransport(o)
+		if err != nil {
 			return nil, err
 		}
+		c.transport = transport
 	}
 	c.useKey(o.Key)
 	return c, nil
@@ -54,7 +62,13 @@ func newTransport(o Options) (*http.Transport, error) {
 		return nil, err
 	}
 	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy: http.ProxyFromEnvironment,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return &proxyError{status: resp.StatusCode}
+			}
+			return nil
+		},
 		DialContext:         (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: o.Timeout,
@@ -66,6 +80,13 @@ func newTransport(o Options) (*http.Transport, error) {
 		MaxIdleConnsPerHost: o.Workers,
 		IdleConnTimeout:     90 * time.Second,
 	}, nil
+}
+
+// proxyError is a proxy's refusal to connect us to the destination.
+type proxyError struct{ status int }
+
+func (e *proxyError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("the proxy answered HTTP %d %s to CONNECT", e.status, http.StatusText(e.status)))
 }
 
 // trust returns a TLS configuration that trusts the authorities in file beside
@@ -95,7 +116,7 @@ func (c *client) useKey(key string) (changed bool) {
 		return false
 	}
 	token := base64.StdEncoding.EncodeToString([]byte(key + ":"))
-	blank := &http.Request{Method: http.MethodPost, URL: c.target, Host: c.target.Host, Header: http.Header{
+	header := http.Header{
 		"Authorization": {"Basic " + token},
 		"Content-Type":  {"application/json"},
 		"User-Agent":    {c.agent},
@@ -105,8 +126,12 @@ func (c *client) useKey(key string) (changed bool) {
 		// on another connection when a kept-alive one turns out to be dead.
 		// The messageId makes a repetition harmless.
 		"Idempotency-Key": {},
-	}}
-	c.creds.Store(&credentials{key: key, token: token, blank: blank})
+	}
+	creds := &credentials{key: key, token: token}
+	for _, target := range c.targets {
+		creds.blanks = append(creds.blanks, &http.Request{Method: http.MethodPost, URL: target, Host: target.Host, Header: header})
+	}
+	c.creds.Store(creds)
 	return true
 }
 

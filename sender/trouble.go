@@ -120,6 +120,10 @@ func (r result) advice() string {
 		return "redirects are not followed with a key in hand: set the upstream url to where it points"
 	case resultProxyAuth:
 		return "the proxy wants credentials: check HTTPS_PROXY"
+	case resultProxyRefused:
+		return "the proxy does not let us through: check HTTPS_PROXY and the proxy's rules"
+	case resultProxyTooLarge:
+		return "a proxy before the destination refuses a request of this size: raise its limit to 64 KiB"
 	case resultForeign:
 		return "something other than the events API answers at this address: check the upstream url, the proxy and the network"
 	case resultTLSName:

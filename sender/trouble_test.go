@@ -15,11 +15,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"trackd/event"
 )
 
 // dialled makes a client for url, with key sesame and little patience.
@@ -162,7 +166,7 @@ func TestRealTroubleIsNamed(t *testing.T) {
 		{"plain HTTP spoken to TLS of others", tcp(t, after("\x15\x03\x01\x00\x02\x02\x16", nil)), nil, retry, resultWantsTLS},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := dialled(t, c.url, c.change).attempt(t.Context(), []byte(`{"type":"track"}`), make([]byte, 64))
+			a := dialled(t, c.url, c.change).attempt(t.Context(), event.TypeTrack, []byte(`{"type":"track"}`), make([]byte, 64))
 			if v, r := judge(a); v != c.verdict || r != c.result {
 				t.Errorf("judged %d %s, want %d %s (status %d, %v)", v, r, c.verdict, c.result, a.status, a.err)
 			}
@@ -173,8 +177,49 @@ func TestRealTroubleIsNamed(t *testing.T) {
 func TestAnAttemptCutOffByUsIsUntried(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	url := tcp(t, func(c *net.TCPConn) { c.Read(make([]byte, 1)); cancel(); linger(c) })
-	a := dialled(t, url, nil).attempt(ctx, []byte("{}"), nil)
+	a := dialled(t, url, nil).attempt(ctx, event.TypeTrack, []byte("{}"), nil)
 	if v, r := judge(a); v != untried || r != resultStopped {
 		t.Errorf("judged %d %s (%v), want untried", v, r, a.err)
+	}
+}
+
+// TestAProxyThatRefusesToConnectIsToldAsThat has a proxy answer CONNECT in its
+// own way, before there is any connection to the destination.
+func TestAProxyThatRefusesToConnectIsToldAsThat(t *testing.T) {
+	for _, c := range []struct {
+		status  int
+		verdict verdict
+		result  result
+	}{{407, deny, resultProxyAuth}, {403, deny, resultProxyRefused}, {502, retry, resultProxyRefused}} {
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodConnect {
+				t.Errorf("the proxy was sent %s", r.Method)
+			}
+			w.WriteHeader(c.status)
+		}))
+		defer proxy.Close()
+		address, err := url.Parse(proxy.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := dialled(t, "https://destination.test/v1", nil)
+		client.transport.(*http.Transport).Proxy = http.ProxyURL(address)
+		a := client.attempt(t.Context(), event.TypeTrack, []byte("{}"), nil)
+		if v, r := judge(a); v != c.verdict || r != c.result || !strings.Contains(a.summary(), "proxy answered HTTP") {
+			t.Errorf("CONNECT answered %d: judged %d %s, %q", c.status, v, r, a.summary())
+		}
+	}
+}
+
+func TestTheTransportHonoursTheEnvironmentAndPings(t *testing.T) {
+	transport, err := newTransport(Options{}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reflect.ValueOf(transport.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
+		t.Error("the proxy of the environment is not asked")
+	}
+	if h := transport.HTTP2; h == nil || h.SendPingTimeout <= 0 || h.PingTimeout <= 0 {
+		t.Errorf("HTTP/2 is %+v, want dead connections found out by pings", h)
 	}
 }

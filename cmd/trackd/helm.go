@@ -123,7 +123,7 @@ func (h *helm) ClosedSince() time.Time {
 
 // line says in the operator's words what the sender reports.
 func (h *helm) line() admin.Line {
-	l := h.sender.Line()
+	l := h.sender.Upstream()
 	out := admin.Line{State: string(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
 		Rate: l.Rate, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered, Failures: l.Failures}
 	h.mu.Lock()

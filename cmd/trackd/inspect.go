@@ -45,6 +45,15 @@ func (in *inspection) inspect(c config.Config) {
 		}
 	}
 	in.everybody(c)
+	in.limits(c)
+}
+
+// limits tells of a rate that is above what Customer.io takes.
+func (in *inspection) limits(c config.Config) {
+	if c.Sender.Rate > 1000 || c.Sender.Burst > 1000 {
+		in.notes = append(in.notes, fmt.Sprintf("sender.rate %g and sender.burst %d are more than Customer.io takes of one account: right only if upstream.url is an endpoint of your own",
+			c.Sender.Rate, c.Sender.Burst))
+	}
 }
 
 // keyFile wants a key to be its owner's alone. Its content has been read

@@ -90,32 +90,6 @@ func TestUnreachableSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestTheAnswerToAnEmptyEventProvesTheKeyOrNot(t *testing.T) {
-	for _, test := range []struct {
-		status int
-		body   string
-		ok     bool
-		want   string
-	}{
-		{400, `{"meta":{"errors":["x"]}}`, true, "accepted"},
-		{422, `{}`, true, "accepted"},
-		{401, `{}`, false, "not accepted"},
-		{403, ``, false, "not accepted"},
-		{200, `{}`, false, "should have been refused"},
-		{200, `<html>`, false, "not how the events API answers"},
-		{400, `<html>`, false, "not how the events API answers"},
-		{404, ``, false, "not how the events API answers"},
-		{302, ``, false, "not how the events API answers"},
-		{429, ``, false, "in trouble"},
-		{503, ``, false, "in trouble"},
-	} {
-		got, ok := meaningOf(test.status, test.body)
-		if ok != test.ok || !strings.Contains(got, test.want) {
-			t.Errorf("%d %s: got %q, %t", test.status, test.body, got, ok)
-		}
-	}
-}
-
 func TestTheStatusScreenTellsWhatIsWrong(t *testing.T) {
 	now := time.Now()
 	s := admin.Status{Version: "1.2.3", Started: now.Add(-3 * time.Hour),

@@ -95,7 +95,7 @@ func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) {
 		case <-hangup:
 			r.host.Reloading()
 			r.reload(true)
-			r.sender.Kick() // an operator has mended something: try at once
+			r.sender.ProbeNow() // an operator has mended something: try at once
 			r.host.Ready()
 		case <-tick.C:
 			if !slices.EqualFunc(r.look(), seen, sameFile) {

@@ -82,8 +82,8 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 	q, err := boltqueue.Open(boltqueue.Options{
 		Dir:          cfg.Queue.Dir,
 		MaxBytes:     int64(cfg.Queue.MaxBytes),
-		MinFreeBytes: orNone(cfg.Queue.MinFreeBytes),
-		RejectBytes:  orNone(cfg.Queue.DeadMaxBytes),
+		MinFreeBytes: int64(orNone(cfg.Queue.MinFreeBytes)),
+		RejectBytes:  int64(orNone(cfg.Queue.DeadMaxBytes)),
 		Parse:        func(raw []byte, now time.Time) (event.Event, error) { return inForce.Load().Parser.Parse(raw, now) },
 		OnCommit:     commitMetrics(registry),
 		Log:          log,
@@ -103,6 +103,7 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 		RetryMin:        cfg.Sender.RetryMin,
 		RetryMax:        cfg.Sender.RetryMax,
 		MaxAttempts:     cfg.Sender.MaxAttempts,
+		PoisonAfter:     orNone(cfg.Sender.PoisonAfter),
 		MaxAge:          cfg.Queue.MaxAge,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Queue:           q,
@@ -275,11 +276,11 @@ func newRegistry() *prometheus.Registry {
 
 // orNone turns a configured 0, which means none at all, into what the queue's
 // options take for that.
-func orNone(size config.ByteSize) int64 {
-	if size == 0 {
+func orNone[T config.ByteSize | time.Duration](bound T) T {
+	if bound == 0 {
 		return -1
 	}
-	return int64(size)
+	return bound
 }
 
 // commitMetrics observes the commits of the queue.

@@ -114,7 +114,7 @@ func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, b
 func awaitDelivered(ctx context.Context, s *sender.Sender, count uint64) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for s.Line().Delivered < count {
+	for s.Upstream().Delivered < count {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
