@@ -24,13 +24,13 @@
 //
 // Reading order: admin.go (the server), status.go (what /status says) with
 // outlook.go (what will become of the queue), health.go, metrics.go; then
-// wire.go (what goes over the socket), letters.go and steering.go (what acts),
+// exported.go (dead letters and events as JSON), encode.go (how JSON is written),
+// wire.go (filters and results), letters.go and steering.go (what acts),
 // client.go and listing.go (the other end).
 package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -210,14 +210,4 @@ func (s *Server) serve(ctx context.Context, group *errgroup.Group, srv *http.Ser
 		return nil
 	})
 	group.Go(func() error { <-ctx.Done(); return srv.Close() })
-}
-
-// writeJSON answers with v. A client that is gone needs no answer.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v)
 }

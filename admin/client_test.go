@@ -75,7 +75,7 @@ func TestADaemonThatIsNotThereIsUnreachable(t *testing.T) {
 	} {
 		client := admin.NewClient(test.socket)
 		_, status := client.Status(t.Context())
-		_, letters := nextOf(client.Letters(t.Context(), queue.Filter{}))
+		_, letters := nextOf(client.DeadLetters(t.Context(), queue.Filter{}))
 		for _, err := range []error{status, letters, client.Resume(t.Context())} {
 			if !errors.Is(err, admin.ErrUnreachable) || !errors.Is(err, test.want) {
 				t.Errorf("%s: got %v", name, err)
@@ -127,7 +127,7 @@ func TestAListingThatBreaksOffIsAnError(t *testing.T) {
 		client := answering(t, 200, test.body, test.length)
 		var seen int
 		var last error
-		for _, err := range client.Letters(t.Context(), queue.Filter{}) {
+		for _, err := range client.DeadLetters(t.Context(), queue.Filter{}) {
 			if err != nil {
 				last = err
 			} else {

@@ -29,14 +29,14 @@ const (
 	importers = 64
 )
 
-// listLetters streams the letters that match.
+// listLetters streams the dead letters that match.
 func (s *Server) listLetters(w http.ResponseWriter, r *http.Request) {
-	stream(w, r, s.opts.Letters.DeadLetters, letterOf)
+	stream(w, r, s.opts.Letters.DeadLetters, deadLetterOf)
 }
 
-// listQueued streams the waiting events that match.
+// listQueued streams the queued events that match.
 func (s *Server) listQueued(w http.ResponseWriter, r *http.Request) {
-	stream(w, r, s.opts.Queue.Queued, waitingOf)
+	stream(w, r, s.opts.Queue.Queued, queuedEventOf)
 }
 
 // stream answers with one line for each item. An error amid the stream is a
@@ -49,14 +49,12 @@ func stream[T, Line any](w http.ResponseWriter, r *http.Request,
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
 	for item, err := range list(r.Context(), filter) {
 		if err != nil {
-			_ = enc.Encode(failure{err.Error()})
+			_ = EncodeLine(w, failure{err.Error()})
 			return
 		}
-		if enc.Encode(line(item)) != nil {
+		if EncodeLine(w, line(item)) != nil {
 			return // nobody reads any more
 		}
 	}
@@ -111,9 +109,9 @@ func (s *Server) find(ctx context.Context, filter queue.Filter) (found, error) {
 	return f, nil
 }
 
-// exactly selects these addresses, which are in order, and nothing else. The
-// search begins where they do and ends when all are found.
-func exactly(at []queue.Address) queue.Filter {
+// Exactly selects these addresses, which are in order and at least one, and
+// nothing else. The search begins where they do and ends when all are found.
+func Exactly(at ...queue.Address) queue.Filter {
 	return queue.Filter{At: at, After: before(at[0]), Limit: len(at)}
 }
 
@@ -191,7 +189,7 @@ func some(ctx context.Context, at []queue.Address, act func(context.Context, que
 	if len(at) == 0 {
 		return 0, nil
 	}
-	return act(ctx, exactly(at))
+	return act(ctx, Exactly(at...))
 }
 
 // takeImport has events taken, each for itself.

@@ -1,8 +1,6 @@
 package admin_test
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,21 +11,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"trackd/admin"
+	"trackd/event"
 	"trackd/queue"
 )
 
 // letters lists what matches, through the socket.
-func (r *rig) letters(f queue.Filter) []admin.Letter {
+func (r *rig) letters(f queue.Filter) []admin.DeadLetter {
 	r.Helper()
-	var all []admin.Letter
-	for l, err := range r.client.Letters(r.Context(), f) {
+	var all []admin.DeadLetter
+	for l, err := range r.client.DeadLetters(r.Context(), f) {
 		check(r, err)
 		all = append(all, l)
 	}
 	return all
 }
 
-func ids(letters []admin.Letter) []string {
+func ids(letters []admin.DeadLetter) []string {
 	all := []string{}
 	for _, l := range letters {
 		all = append(all, l.MessageID)
@@ -47,8 +46,8 @@ func TestALetterArrivesWhole(t *testing.T) {
 		t.Errorf("taken %v, died %v", l.Taken, l.Died)
 	}
 	l.Taken, l.Died, l.Address = time.Time{}, time.Time{}, ""
-	want := admin.Letter{Reason: queue.Rejected, Status: 400, Detail: `{"meta":{"errors":["<no> & never"]}}`, Attempts: 2,
-		Name: "Application Installed", MessageID: "dead-0", Event: events("dead", 1)[0].Body}
+	want := admin.DeadLetter{Reason: queue.Rejected, Status: 400, Detail: `{"meta":{"errors":["<no> & never"]}}`, Attempts: 2,
+		Name: "Application Installed", MessageID: "dead-0", Content: admin.Content{Event: events("dead", 1)[0].Body}}
 	if diff := cmp.Diff(want, l); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -78,6 +77,12 @@ func TestEveryFieldOfTheFilterCrossesTheSocket(t *testing.T) {
 		{"user", queue.Filter{User: "user-0"}, []string{"a-0", "a-3", "b-0"}},
 		{"before now", queue.Filter{TakenBefore: time.Now().Add(time.Minute), Limit: 1}, []string{"a-0"}},
 		{"before anything", queue.Filter{TakenBefore: time.Unix(1, 0)}, []string{}},
+		{"taken since long ago", queue.Filter{TakenAfter: time.Unix(1, 0), Limit: 1}, []string{"a-0"}},
+		{"taken from now on", queue.Filter{TakenAfter: time.Now().Add(time.Minute)}, []string{}},
+		{"died before now", queue.Filter{DiedBefore: time.Now().Add(time.Minute), Limit: 1}, []string{"a-0"}},
+		{"died before anything", queue.Filter{DiedBefore: time.Unix(1, 0)}, []string{}},
+		{"type", queue.Filter{Types: []event.Type{event.TypeAlias, event.TypeTrack}, Limit: 1}, []string{"a-0"}},
+		{"another type", queue.Filter{Types: []event.Type{event.TypeAlias}}, []string{}},
 		{"after", queue.Filter{After: address(4)}, []string{"b-1"}},
 		{"at", queue.Filter{At: []queue.Address{address(5), address(1)}}, []string{"a-1", "b-1"}},
 		{"nothing of it", queue.Filter{ID: "c"}, []string{}},
@@ -96,7 +101,7 @@ func TestEveryFieldOfTheFilterCrossesTheSocket(t *testing.T) {
 func TestAFilterThatIsNotUnderstoodDoesNothing(t *testing.T) {
 	r := newRig(t, 0)
 	r.bury("dead", 1, queue.Rejected, 400)
-	for _, form := range []string{"resaon=poison", "reason=nix", "status=x", "before=yesterday", "after=1", "at=2", "limit=many",
+	for _, form := range []string{"resaon=poison", "reason=nix", "status=x", "taken_before=yesterday", "type=call", "after=1", "at=2", "limit=many",
 		"limit=-1", "id=", "event=a&event=b"} {
 		req, err := http.NewRequest("POST", "/dead/discard", strings.NewReader(form))
 		check(t, err)
@@ -231,18 +236,17 @@ trackd_events_replayed_total 1
 	check(t, testutil.GatherAndCompare(r.registry, strings.NewReader(want), "trackd_events_discarded_total", "trackd_events_replayed_total"))
 }
 
-func TestALetterAndAnEventAreFoundByAddress(t *testing.T) {
+func TestOneIsFoundByItsAddress(t *testing.T) {
 	r := newRig(t, 0).serve()
 	r.bury("dead", 3, queue.Poison, 500)
 	r.append(events("waiting", 3))
 	for _, l := range r.letters(queue.Filter{}) {
 		at, err := queue.ParseAddress(l.Address)
 		check(t, err)
-		got, err := r.client.LetterAt(t.Context(), at)
-		if err != nil || got == nil || got.MessageID != l.MessageID {
-			t.Errorf("letter at %s: got %+v, %v, want %s", l.Address, got, err, l.MessageID)
+		if got := ids(r.letters(admin.Exactly(at))); !slices.Equal(got, []string{l.MessageID}) {
+			t.Errorf("dead letter at %s: got %v, want %s", l.Address, got, l.MessageID)
 		}
-		if e, err := r.client.QueuedAt(t.Context(), at); err != nil || e != nil {
+		if e, err := nextOf(r.client.Queued(t.Context(), admin.Exactly(at))); err != nil || e.Address != "" {
 			t.Errorf("event at %s: got %+v, %v, want none", l.Address, e, err)
 		}
 	}
@@ -250,51 +254,8 @@ func TestALetterAndAnEventAreFoundByAddress(t *testing.T) {
 		check(t, err)
 		at, err := queue.ParseAddress(e.Address)
 		check(t, err)
-		if got, err := r.client.QueuedAt(t.Context(), at); err != nil || got == nil || got.MessageID != "waiting-1" {
+		if got, err := nextOf(r.client.Queued(t.Context(), admin.Exactly(at))); err != nil || got.MessageID != "waiting-1" {
 			t.Errorf("event at %s: got %+v, %v", e.Address, got, err)
-		}
-		if l, err := r.client.LetterAt(t.Context(), at); err != nil || l != nil {
-			t.Errorf("letter at %s: got %+v, %v, want none", e.Address, l, err)
-		}
-	}
-}
-
-// What is no JSON object goes as a string and comes back as it was.
-func TestBodiesSurviveTheWire(t *testing.T) {
-	for _, body := range []string{`{"a":1}`, ` {"a":"<&>"} `, `{"a":`, `"text"`, `17`, ``, "two\nlines", `null`, `{"a":1} trailing`} {
-		text, err := json.Marshal(admin.Body(body))
-		check(t, err)
-		var got admin.Body
-		check(t, json.Unmarshal(text, &got))
-		want := body
-		if strings.HasPrefix(strings.TrimSpace(body), "{") && json.Valid([]byte(body)) {
-			want = strings.NewReplacer("<", `\u003c`, ">", `\u003e`, "&", `\u0026`).Replace(strings.TrimSpace(body)) // as json.Marshal has it
-		}
-		if string(got) != want {
-			t.Errorf("%q: got %q, want %q", body, got, want)
-		}
-	}
-}
-
-func TestWhatWasExportedIsUnwrapped(t *testing.T) {
-	ev := `{"event":"Application Opened","userId":"ann"}`
-	envelope := func(event string) string {
-		return fmt.Sprintf(`{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z","event":%s}`, event)
-	}
-	for _, test := range []struct{ name, line, want string }{
-		{"a bare event", ev, ev},
-		{"an exported letter", envelope(ev), ev},
-		{"a letter whose event is no JSON", envelope(`"{\"event\":"`), `{"event":`},
-		{"a bare event with an address of its own", `{"event":"Application Opened","address":"Main Street 1","taken":"2026-01-02T03:04:05Z"}`,
-			`{"event":"Application Opened","address":"Main Street 1","taken":"2026-01-02T03:04:05Z"}`},
-		{"a letter without an event", `{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z"}`,
-			`{"address":"00000000000000010000000000000002","taken":"2026-01-02T03:04:05Z"}`},
-		{"a bare event with what looks like our address", `{"event":"Application Opened","address":"00000000000000010000000000000002"}`,
-			`{"event":"Application Opened","address":"00000000000000010000000000000002"}`},
-		{"nonsense", "nonsense", "nonsense"},
-	} {
-		if got := string(admin.Unwrap([]byte(test.line))); got != test.want {
-			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
 }

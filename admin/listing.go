@@ -13,40 +13,15 @@ import (
 	"trackd/queue"
 )
 
-// Letters yields the letters that match. An error ends it.
-func (c *Client) Letters(ctx context.Context, f queue.Filter) iter.Seq2[Letter, error] {
-	return list[Letter](ctx, c, "/dead", f)
+// DeadLetters yields the dead letters that match. An error ends it.
+func (c *Client) DeadLetters(ctx context.Context, f queue.Filter) iter.Seq2[DeadLetter, error] {
+	return list[DeadLetter](ctx, c, "/dead", f)
 }
 
-// Queued yields the waiting events that match. An error ends it.
-func (c *Client) Queued(ctx context.Context, f queue.Filter) iter.Seq2[Waiting, error] {
-	return list[Waiting](ctx, c, "/queue", f)
+// Queued yields the queued events that match. An error ends it.
+func (c *Client) Queued(ctx context.Context, f queue.Filter) iter.Seq2[QueuedEvent, error] {
+	return list[QueuedEvent](ctx, c, "/queue", f)
 }
-
-// LetterAt returns the letter at an address, or nil if there is none.
-func (c *Client) LetterAt(ctx context.Context, at queue.Address) (*Letter, error) {
-	for l, err := range c.Letters(ctx, from(at)) {
-		if err != nil || l.Address != at.String() {
-			return nil, err
-		}
-		return &l, nil
-	}
-	return nil, nil
-}
-
-// QueuedAt returns the waiting event at an address, or nil if there is none.
-func (c *Client) QueuedAt(ctx context.Context, at queue.Address) (*Waiting, error) {
-	for e, err := range c.Queued(ctx, from(at)) {
-		if err != nil || e.Address != at.String() {
-			return nil, err
-		}
-		return &e, nil
-	}
-	return nil, nil
-}
-
-// from selects the first at or after an address.
-func from(at queue.Address) queue.Filter { return queue.Filter{After: before(at), Limit: 1} }
 
 func list[Line any](ctx context.Context, c *Client, path string, f queue.Filter) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {

@@ -1,112 +1,15 @@
 package admin
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
+	"trackd/event"
 	"trackd/queue"
 )
-
-// Letter is a dead letter as it goes over the socket and into exports.
-type Letter struct {
-	Address   string       `json:"address"`
-	Reason    queue.Reason `json:"reason"`
-	Status    int          `json:"status,omitempty"` // HTTP status of the last answer
-	Detail    string       `json:"detail"`           // what the far side, or the door, said
-	Attempts  int          `json:"attempts"`
-	AtDoor    bool         `json:"at_door"` // rejected at the door, never accepted
-	Taken     time.Time    `json:"taken"`
-	Died      time.Time    `json:"died"`
-	Name      string       `json:"name,omitempty"`
-	MessageID string       `json:"message_id,omitempty"`
-	Event     Body         `json:"event"`
-}
-
-// Waiting is an event that waits to be delivered, as it goes over the socket
-// and into exports.
-type Waiting struct {
-	Address   string    `json:"address"`
-	Taken     time.Time `json:"taken"`
-	Name      string    `json:"name"`
-	MessageID string    `json:"message_id"`
-	Event     Body      `json:"event"`
-}
-
-// Body is what a client sent. As JSON it is the object itself, or a string
-// where it is none.
-type Body []byte
-
-// MarshalJSON implements [json.Marshaler].
-func (b Body) MarshalJSON() ([]byte, error) {
-	if b.isObject() {
-		return b, nil
-	}
-	return json.Marshal(string(b))
-}
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (b *Body) UnmarshalJSON(text []byte) error {
-	if text[0] != '"' {
-		*b = slices.Clone(text)
-		return nil
-	}
-	var s string
-	err := json.Unmarshal(text, &s)
-	*b = Body(s)
-	return err
-}
-
-func (b Body) isObject() bool {
-	return len(b) > 0 && bytes.TrimSpace(b)[:1][0] == '{' && utf8.Valid(b) && json.Valid(b)
-}
-
-func letterOf(l queue.DeadLetter) Letter {
-	out := Letter{Address: l.Address.String(), Reason: l.Reason, Status: l.Status, Detail: l.Detail, Attempts: l.Attempts,
-		AtDoor: l.AtDoor, Taken: l.Taken, Died: l.Died, Name: l.Event.Name, MessageID: l.Event.ID, Event: l.Event.Body}
-	if l.AtDoor { // the door has read nothing in it: show what is there
-		out.Name, out.MessageID = claims(l.Event.Body)
-	}
-	return out
-}
-
-// claims returns what a body says it is, if it says so in text.
-func claims(body []byte) (name, id string) {
-	var says struct{ Event, MessageID any }
-	if json.Unmarshal(body, &says) != nil {
-		return "", ""
-	}
-	name, _ = says.Event.(string)
-	id, _ = says.MessageID.(string)
-	return name, id
-}
-
-func waitingOf(d queue.Delivery) Waiting {
-	return Waiting{Address: d.Address.String(), Taken: d.Taken,
-		Name: d.Event.Name, MessageID: d.Event.ID, Event: d.Event.Body}
-}
-
-// Unwrap returns what one line of an import asks to be taken: of an exported
-// letter or event its "event", of anything else the line itself.
-func Unwrap(line []byte) []byte {
-	var exported struct {
-		Address string    `json:"address"`
-		Taken   time.Time `json:"taken"`
-		Event   Body      `json:"event"`
-	}
-	if json.Unmarshal(line, &exported) != nil || len(exported.Event) == 0 || exported.Taken.IsZero() {
-		return line
-	}
-	if _, err := queue.ParseAddress(exported.Address); err != nil {
-		return line
-	}
-	return exported.Event
-}
 
 // Amended says what one call to replay or discard did. A call looks at a
 // bounded number of letters; the next goes on after Last.
@@ -165,6 +68,9 @@ func formOf(f queue.Filter) url.Values {
 	for _, s := range f.Statuses {
 		form.Add("status", strconv.Itoa(s))
 	}
+	for _, t := range f.Types {
+		form.Add("type", t.String())
+	}
 	for name, value := range map[string]string{"event": f.Event, "id": f.ID, "user": f.User} {
 		if value != "" {
 			form.Set(name, value)
@@ -173,8 +79,10 @@ func formOf(f queue.Filter) url.Values {
 	for _, at := range f.At {
 		form.Add("at", at.String())
 	}
-	if !f.TakenBefore.IsZero() {
-		form.Set("before", f.TakenBefore.Format(time.RFC3339Nano))
+	for name, at := range map[string]time.Time{"taken_before": f.TakenBefore, "taken_after": f.TakenAfter, "died_before": f.DiedBefore} {
+		if !at.IsZero() {
+			form.Set(name, at.Format(time.RFC3339Nano))
+		}
 	}
 	if f.After != (queue.Address{}) {
 		form.Set("after", f.After.String())
@@ -189,7 +97,7 @@ func formOf(f queue.Filter) url.Values {
 // is an error, so that a slip cannot widen what a filter selects.
 func filterOf(form url.Values) (f queue.Filter, err error) {
 	for name, values := range form {
-		if len(values) > 1 && !slices.Contains([]string{"reason", "status", "at"}, name) {
+		if len(values) > 1 && !slices.Contains([]string{"reason", "status", "type", "at"}, name) {
 			return f, fmt.Errorf("filter: %s is given %d times", name, len(values))
 		}
 		for _, value := range values {
@@ -206,14 +114,22 @@ func filterOf(form url.Values) (f queue.Filter, err error) {
 				var status int
 				status, err = strconv.Atoi(value)
 				f.Statuses = append(f.Statuses, status)
+			case "type":
+				var t event.Type
+				t, err = event.ParseType(value)
+				f.Types = append(f.Types, t)
 			case "event":
 				f.Event = value
 			case "id":
 				f.ID = value
 			case "user":
 				f.User = value
-			case "before":
+			case "taken_before":
 				f.TakenBefore, err = time.Parse(time.RFC3339Nano, value)
+			case "taken_after":
+				f.TakenAfter, err = time.Parse(time.RFC3339Nano, value)
+			case "died_before":
+				f.DiedBefore, err = time.Parse(time.RFC3339Nano, value)
 			case "after":
 				f.After, err = queue.ParseAddress(value)
 			case "at":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"trackd/admin"
 	"trackd/queue"
 	"trackd/queue/boltqueue"
 )
@@ -79,7 +80,7 @@ func (c checkCmd) print(w *world, dir string, r boltqueue.Report) error {
 		for _, s := range r.Segments {
 			out.Segments = append(out.Segments, checkedSegment{File: s.File, Bytes: s.Bytes, Account: account(s.Account), Problem: s.Problem})
 		}
-		return printJSON(w.stdout, out)
+		return admin.EncodeLine(w.stdout, out)
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintln(w.stdout, printable(p))

@@ -1,21 +1,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"trackd/admin"
-	"trackd/queue"
 )
 
 // daemon returns a client of the running daemon.
@@ -116,125 +111,4 @@ func groupName(gid uint32) string {
 		return g.Name
 	}
 	return id
-}
-
-// eventFilter is the part of the shared filter that concerns events.
-type eventFilter struct {
-	Event string        `placeholder:"NAME" help:"Only events of this name."`
-	ID    string        `name:"id" placeholder:"ID" help:"Only the event with this messageId."`
-	User  string        `placeholder:"ID" help:"Only events of this userId or anonymousId."`
-	Older time.Duration `placeholder:"AGE" help:"Only events taken at least this long ago, for example 24h."`
-	Limit int           `placeholder:"N" help:"At most N of them."`
-	All   bool          `help:"All there are."`
-}
-
-// filter is what the flags select.
-func (f eventFilter) filter() (queue.Filter, error) {
-	if f.Limit < 0 || f.Older < 0 {
-		return queue.Filter{}, &fault{code: exitUsage, err: errors.New("--limit and --older must not be negative")}
-	}
-	if f.All && f.narrow() {
-		return queue.Filter{}, &fault{code: exitUsage, err: errors.New("--all and other filters contradict each other")}
-	}
-	filter := queue.Filter{Event: f.Event, ID: f.ID, User: f.User, Limit: f.Limit}
-	if f.Older > 0 {
-		filter.TakenBefore = time.Now().Add(-f.Older)
-	}
-	return filter, nil
-}
-
-// narrow reports whether some flag leaves something out.
-func (f eventFilter) narrow() bool {
-	return f.Event != "" || f.ID != "" || f.User != "" || f.Older != 0 || f.Limit != 0
-}
-
-// letterFilter is the whole shared filter.
-type letterFilter struct {
-	Addresses []string `arg:"" optional:"" name:"address" help:"Only the letters at these addresses, as trackd dead list shows them."`
-	Reason    []string `placeholder:"REASON" help:"Only letters that died of this, as trackd dead list shows it."`
-	Status    []int    `placeholder:"CODE" help:"Only letters whose last answer had this HTTP status."`
-	eventFilter
-}
-
-func (f letterFilter) narrow() bool {
-	return len(f.Addresses) > 0 || len(f.Reason) > 0 || len(f.Status) > 0 || f.eventFilter.narrow()
-}
-
-func (f letterFilter) filter() (queue.Filter, error) {
-	filter, err := f.eventFilter.filter()
-	if err != nil {
-		return filter, err
-	}
-	if f.All && f.narrow() {
-		return filter, &fault{code: exitUsage, err: errors.New("--all and other filters contradict each other")}
-	}
-	filter.Statuses = f.Status
-	for _, text := range f.Addresses {
-		at, err := queue.ParseAddress(text)
-		if err != nil {
-			return filter, &fault{code: exitUsage, err: err, hint: "to select by messageId, use --id"}
-		}
-		filter.At = append(filter.At, at)
-	}
-	for _, name := range f.Reason {
-		reason, err := reasonNamed(name)
-		if err != nil {
-			return filter, err
-		}
-		filter.Reasons = append(filter.Reasons, reason)
-	}
-	return filter, nil
-}
-
-func reasonNamed(name string) (queue.Reason, error) {
-	var known []string
-	for _, r := range queue.Reasons() {
-		if string(r) == name {
-			return r, nil
-		}
-		known = append(known, string(r))
-	}
-	return "", &fault{code: exitUsage, err: fmt.Errorf("there is no reason %q", name), hint: "the reasons are " + strings.Join(known, ", ")}
-}
-
-// bulk is filter for a verb that changes things: selecting everything must be
-// said.
-func (f letterFilter) bulk() (queue.Filter, error) {
-	if !f.All && !f.narrow() {
-		return queue.Filter{}, &fault{code: exitUsage, err: errors.New("no letter is selected"),
-			hint: "narrow it with --reason, --status, --event, --id, --user, --older, --limit or addresses, or say --all"}
-	}
-	return f.filter()
-}
-
-// nothing says that a selection is empty, which is a finding only if somebody
-// narrowed it.
-func (w *world) nothing(what string, narrow bool) error {
-	if narrow {
-		return &fault{code: exitFailure, err: fmt.Errorf("no %s matches", what)}
-	}
-	fmt.Fprintf(w.stderr, "no %ss\n", what)
-	return nil
-}
-
-// find returns what lies at the address that which is, or else whatever has it
-// as its messageId, which may look like an address.
-func find[T any](ctx context.Context, which string, at func(context.Context, queue.Address) (*T, error),
-	list func(context.Context, queue.Filter) iter.Seq2[T, error]) (found []T, err error) {
-	if address, err := queue.ParseAddress(which); err == nil {
-		item, err := at(ctx, address)
-		if err != nil {
-			return nil, err
-		}
-		if item != nil {
-			return []T{*item}, nil
-		}
-	}
-	for item, err := range list(ctx, queue.Filter{ID: which}) {
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, item)
-	}
-	return found, nil
 }

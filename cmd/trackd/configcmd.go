@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"text/tabwriter"
+
+	"trackd/admin"
 )
 
 type configCmd struct {
@@ -29,7 +31,7 @@ func (c configShowCmd) Run(w *world) error {
 	table := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
 	for _, e := range cfg.Entries() {
 		if c.JSON {
-			if err := printJSON(w.stdout, shownEntry(e)); err != nil {
+			if err := admin.EncodeLine(w.stdout, shownEntry(e)); err != nil {
 				return err
 			}
 			continue

@@ -3,10 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"text/tabwriter"
 
 	"trackd/admin"
-	"trackd/queue"
 )
 
 type deadCmd struct {
@@ -18,97 +16,32 @@ type deadCmd struct {
 	Import  deadImportCmd  `cmd:"" help:"Take events from a file: mended exports, or bare events, one a line."`
 }
 
-type deadListCmd struct {
-	letterFilter
-	JSON bool `name:"json" help:"Print one JSON object a line, with the whole event."`
-}
-
-// Run lists letters.
-func (c deadListCmd) Run(w *world) error {
-	f, err := c.filter()
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return exportLetters(w, f, c.narrow())
-	}
-	client, err := w.daemon()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	asked := f.Limit
-	if asked == 0 && !c.All {
-		f.Limit = listed + 1
-	}
-	table := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
-	n := 0
-	for l, err := range client.Letters(w.ctx, f) {
-		if err != nil {
-			return err
+var deadLetters = listing[admin.DeadLetter]{
+	what:   "dead letter",
+	header: "ADDRESS\tDIED\tREASON\tHTTP\tTRIES\tEVENT\tMESSAGE ID\tSAID",
+	fetch:  (*admin.Client).DeadLetters,
+	row: func(l admin.DeadLetter) string {
+		status := "-"
+		if l.Status != 0 {
+			status = fmt.Sprint(l.Status)
 		}
-		if n++; n == listed+1 && asked == 0 && !c.All {
-			break
-		}
-		if n == 1 {
-			fmt.Fprintln(table, "ADDRESS\tDIED\tREASON\tHTTP\tTRIES\tEVENT\tMESSAGE ID\tSAID")
-		}
-		fmt.Fprintf(table, "%s\t%s ago\t%s\t%s\t%d\t%s\t%s\t%s\n", l.Address, ago(l.Died), l.Reason, httpStatus(l.Status),
+		return fmt.Sprintf("%s\t%s ago\t%s\t%s\t%d\t%s\t%s\t%s", l.Address, ago(l.Died), l.Reason, status,
 			l.Attempts, cell(l.Name, 40), cell(l.MessageID, 40), cell(l.Detail, 60))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return w.concludeList(n, f.Limit == listed+1, "dead letter", c.narrow())
+	},
+	facts:   deadLetterFacts,
+	content: func(l admin.DeadLetter) admin.Content { return l.Content },
 }
 
-func httpStatus(code int) string {
-	if code == 0 {
-		return "-"
-	}
-	return fmt.Sprint(code)
-}
-
-type deadShowCmd struct {
-	Which string `arg:"" name:"address-or-id" help:"Its address or its messageId."`
-	JSON  bool   `name:"json" help:"Print it as JSON."`
-}
-
-// Run shows the letters at an address or of a messageId.
-func (c deadShowCmd) Run(w *world) error {
-	client, err := w.daemon()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	found, err := find(w.ctx, c.Which, client.LetterAt, client.Letters)
-	if err != nil {
-		return err
-	}
-	if len(found) == 0 {
-		return w.nothing("dead letter", true)
-	}
-	for _, l := range found {
-		if err := c.print(w, l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c deadShowCmd) print(w *world, l admin.Letter) error {
-	if c.JSON {
-		return printJSON(w.stdout, l)
-	}
+func deadLetterFacts(l admin.DeadLetter) [][2]string {
 	who, attempts := "destination", fmt.Sprint(l.Attempts)
 	reason := string(l.Reason)
 	if l.Status != 0 {
 		reason += fmt.Sprintf(" (HTTP %d)", l.Status)
 	}
-	if l.AtDoor {
-		who, attempts = "door", "none: it was rejected at the door"
+	if l.AtIngest {
+		who, attempts = "trackd", "none: it was rejected when it came in"
 	}
-	return printFacts(w, [][2]string{
+	return [][2]string{
 		{"address", l.Address},
 		{"reason", reason},
 		{"event", l.Name},
@@ -117,40 +50,43 @@ func (c deadShowCmd) print(w *world, l admin.Letter) error {
 		{"died", at(l.Died)},
 		{"attempts", attempts},
 		{who + " said", cmp.Or(l.Detail, "nothing")},
-	}, l.Event)
+	}
 }
+
+type deadListCmd struct {
+	letterFilter
+	JSON bool `name:"json" help:"Print one JSON object a line, with the whole event."`
+}
+
+// Run lists dead letters.
+func (c deadListCmd) Run(w *world) error {
+	s, err := c.selection()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return deadLetters.export(w, s)
+	}
+	return deadLetters.list(w, s)
+}
+
+type deadShowCmd struct {
+	Which string `arg:"" name:"address-or-id" help:"Its address or its messageId."`
+	JSON  bool   `name:"json" help:"Print it as JSON."`
+}
+
+// Run shows the dead letters at an address or of a messageId.
+func (c deadShowCmd) Run(w *world) error { return deadLetters.show(w, c.Which, c.JSON) }
 
 type deadExportCmd struct {
 	letterFilter
 }
 
-// Run prints letters whole.
+// Run prints dead letters whole.
 func (c deadExportCmd) Run(w *world) error {
-	f, err := c.filter()
+	s, err := c.selection()
 	if err != nil {
 		return err
 	}
-	return exportLetters(w, f, c.narrow())
-}
-
-func exportLetters(w *world, f queue.Filter, narrow bool) error {
-	client, err := w.daemon()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	n := 0
-	for l, err := range client.Letters(w.ctx, f) {
-		if err == nil {
-			err = printJSON(w.stdout, l)
-		}
-		if err != nil {
-			return fmt.Errorf("export, after %s: %w", count(n, "letter"), err)
-		}
-		n++
-	}
-	if n == 0 {
-		return w.nothing("dead letter", narrow)
-	}
-	return nil
+	return deadLetters.export(w, s)
 }

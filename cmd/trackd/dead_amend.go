@@ -18,7 +18,7 @@ type deadReplayCmd struct {
 // Run has letters queued again, a bounded number at a time. They go out at the
 // pace of the line, like everything else.
 func (c deadReplayCmd) Run(w *world) error {
-	f, err := c.bulk()
+	s, err := c.bulk()
 	if err != nil {
 		return err
 	}
@@ -27,13 +27,13 @@ func (c deadReplayCmd) Run(w *world) error {
 		return err
 	}
 	defer client.Close()
-	a := amending{world: w, count: client.Count, call: client.Replay, past: "replayed", narrow: c.narrow()}
-	if err := a.run(f, nil); err != nil || a.matched == 0 {
+	a := amending{world: w, count: client.Count, call: client.Replay, past: "replayed", narrow: s.narrow}
+	if err := a.run(s.Filter, nil); err != nil || a.matched == 0 {
 		return err
 	}
 	fmt.Fprintf(w.stdout, "%s replayed\n", count(a.changed, "dead letter"))
-	if s, err := client.Status(w.ctx); err == nil && s.Line.State != "open" {
-		fmt.Fprintf(w.stderr, "note: the line is %s, so they wait: %s\n", s.Line.State, s.Line.Why)
+	if st, err := client.Status(w.ctx); err == nil && st.Line.State != "open" {
+		fmt.Fprintf(w.stderr, "note: the line is %s, so they wait: %s\n", st.Line.State, printable(st.Line.Why))
 	}
 	if stay := a.matched - a.changed; stay > 0 {
 		return &fault{code: exitFailure, err: fmt.Errorf("%s not replayed: the door would reject them again", count(stay, "dead letter")),
@@ -49,7 +49,7 @@ type deadDiscardCmd struct {
 
 // Run throws letters away after asking.
 func (c deadDiscardCmd) Run(w *world) error {
-	f, err := c.bulk()
+	s, err := c.bulk()
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,8 @@ func (c deadDiscardCmd) Run(w *world) error {
 		return err
 	}
 	defer client.Close()
-	a := amending{world: w, count: client.Count, call: client.Discard, past: "discarded", narrow: c.narrow()}
-	if err := a.run(f, c.confirm); err != nil || a.matched == 0 {
+	a := amending{world: w, count: client.Count, call: client.Discard, past: "discarded", narrow: s.narrow}
+	if err := a.run(s.Filter, c.confirm); err != nil || a.matched == 0 {
 		return err
 	}
 	_, err = fmt.Fprintf(w.stdout, "%s discarded\n", count(a.changed, "dead letter"))

@@ -60,7 +60,7 @@ func (c deadImportCmd) Run(w *world) error {
 
 func (c deadImportCmd) print(w *world, got imported) error {
 	if c.JSON {
-		return printJSON(w.stdout, got)
+		return admin.EncodeLine(w.stdout, got)
 	}
 	_, err := fmt.Fprintf(w.stdout, "%d taken, %d bad\n", got.Taken, got.Bad)
 	return err

@@ -137,10 +137,10 @@ func report(stderr io.Writer, err error) int {
 		code, hint = f.code, f.hint
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintf(stderr, "trackd: %s\n", text)
+		fmt.Fprintf(stderr, "trackd: %s\n", printable(text))
 	}
 	if hint != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", hint)
+		fmt.Fprintf(stderr, "hint: %s\n", printable(hint))
 	}
 	return code
 }

@@ -26,7 +26,8 @@ func TestTextFromOutsideCannotMoveTheCursor(t *testing.T) {
 		"\x1b[2Jgone":      `\u001b[2Jgone`,
 		"a\rb\x00":         `a\u000db\u0000`,
 		"right\u202eto":    `right\u202eto`,
-		"bad \xff utf-8":   "bad \ufffd utf-8",
+		"bad \xff utf-8":   `bad \xff utf-8`,
+		"c1 \u009b, \x9b":  `c1 \u009b, \x9b`,
 		"":                 "",
 		"zero\u200bwidth":  `zero\u200bwidth`,
 		"backspace\b\bxxx": `backspace\u0008\u0008xxx`,
@@ -41,6 +42,35 @@ func TestCellsAreOneLineOfBoundedLength(t *testing.T) {
 	for in, want := range map[string]string{"": "-", "a\nb": "a b", "123456789": "123456789", "1234567890x": "123456789…"} {
 		if got := cell(in, 10); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Text of several lines must not look like facts of ours.
+func TestAFactStaysInItsColumn(t *testing.T) {
+	var out bytes.Buffer
+	if err := printFacts(&out, [][2]string{{"event", "x\naddress  1"}, {"taken", "now"}}, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if want := "event  x\n       address  1\ntaken  now\n\n{}\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+func TestAgesAreReadAsTheyArePrinted(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0s": 0, "90m": 90 * time.Minute, "1h30m": 90 * time.Minute, "1d": 24 * time.Hour, "2w": 14 * 24 * time.Hour,
+		"2d 23h": 71 * time.Hour, "1w1d1h": 193 * time.Hour, "36500d": 36_500 * 24 * time.Hour,
+	} {
+		var got age
+		if err := got.UnmarshalText([]byte(text)); err != nil || time.Duration(got) != want {
+			t.Errorf("%q: got %v, %v, want %v", text, time.Duration(got), err, want)
+		}
+	}
+	for _, text := range []string{"", "2", "d", "-1h", "1d-1h", "-1d", "1d1w", "1d2d", "yesterday", "36501d", "5300w", "99999999999999999999d", "1000000h"} {
+		var got age
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q: got %v, want an error", text, time.Duration(got))
 		}
 	}
 }

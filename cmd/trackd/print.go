@@ -1,34 +1,33 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"trackd/admin"
 )
 
-// printJSON writes v on one line, as export and --json do.
-func printJSON(to io.Writer, v any) error {
-	enc := json.NewEncoder(to)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
 // printable makes text from outside fit for a terminal: what could move the
-// cursor or hide something is shown as its code. Line breaks stay.
+// cursor or hide something is shown as its code, and so is a byte that is no
+// text at all. Line breaks and tabs stay.
 func printable(s string) string {
 	var b strings.Builder
-	for _, r := range s {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+	for rest := s; rest != ""; {
+		r, size := utf8.DecodeRuneInString(rest)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, "\\x%02x", rest[0])
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
 			b.WriteRune(r)
-		} else {
+		default:
 			fmt.Fprintf(&b, "\\u%04x", r)
 		}
+		rest = rest[size:]
 	}
 	return b.String()
 }
@@ -45,13 +44,19 @@ func cell(s string, most int) string {
 	return string(runes)
 }
 
-// indented renders an event for eyes: as JSON if it is some, else as it is.
-func indented(body []byte) string {
-	var b bytes.Buffer
-	if json.Indent(&b, body, "", "  ") != nil {
-		return printable(string(body))
+// printFacts prints labelled facts and the event they are about.
+func printFacts(to io.Writer, facts [][2]string, content []byte) error {
+	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	for _, fact := range facts {
+		if fact[1] != "" { // further lines of a fact stay in its column, so that none looks like a fact itself
+			fmt.Fprintf(table, "%s\t%s\n", fact[0], strings.ReplaceAll(printable(fact[1]), "\n", "\n\t"))
+		}
 	}
-	return printable(b.String())
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(to, "\n%s\n", printable(string(content)))
+	return err
 }
 
 // at renders a time and how long ago it was.

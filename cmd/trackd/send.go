@@ -177,9 +177,9 @@ func listenReplies(w *world, conn io.Reader) (last sent, err error) {
 		}
 		switch {
 		case reply.Line > 0:
-			fmt.Fprintf(w.stderr, "line %d: %s\n", reply.Line, reply.Message)
+			fmt.Fprintf(w.stderr, "line %d: %s\n", reply.Line, printable(reply.Message))
 		case reply.Code != "":
-			fmt.Fprintf(w.stderr, "%s: %s\n", reply.Code, reply.Message)
+			fmt.Fprintf(w.stderr, "%s: %s\n", printable(reply.Code), printable(reply.Message))
 		default:
 			last = reply.sent
 		}

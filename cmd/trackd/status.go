@@ -132,7 +132,7 @@ func getOK(ctx context.Context, url string) error {
 
 func (c statusCmd) print(to io.Writer, s admin.Status) error {
 	if c.JSON {
-		return printJSON(to, s)
+		return admin.EncodeLine(to, s)
 	}
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	for _, row := range statusRows(s) {
