@@ -27,7 +27,8 @@ type sandboxCmd struct {
 func (sandboxCmd) Help() string {
 	text := "Point trackd at it with TRACKD_UPSTREAM_URL=http://127.0.0.1:8500/v1 and any API key.\n\n" +
 		"curl -X PUT 127.0.0.1:8500/sandbox/trouble -d '{\"preset\":\"down\",\"for\":\"30s\"}' makes trouble,\n" +
-		"curl 127.0.0.1:8500/sandbox/received shows what arrived. Presets:\n\n"
+		"curl 127.0.0.1:8500/sandbox/received shows what arrived, and so does http://127.0.0.1:8500 in a browser;\n" +
+		"curl '127.0.0.1:8500/sandbox/expect?count=3&timeout=10s' waits for three events. Presets:\n\n"
 	for _, p := range sandbox.Presets() {
 		text += fmt.Sprintf("  %-14s %s\n", p.Name, p.Says)
 	}
@@ -41,7 +42,7 @@ func (c sandboxCmd) Run(w *world) error {
 	if err != nil {
 		return &fault{code: exitUsage, err: err}
 	}
-	box, err := sandbox.New(sandbox.Options{Key: c.Key, Log: log})
+	box, err := sandbox.New(sandbox.Options{Key: c.Key, Print: w.stdout, Log: log})
 	if err != nil {
 		return err
 	}

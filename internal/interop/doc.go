@@ -25,5 +25,5 @@
 // as processes), sdk_test.go and restart_test.go (the scenarios),
 // answers_test.go (what an SDK does with an answer), accept_test.go and
 // key_test.go (what is let in), outage_test.go (the table), snippets_test.go
-// (docs/clients.md).
+// (docs/clients.md), testing_page_test.go (docs/testing.md).
 package interop

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ const (
 	maxReadBytes  = 1 << 20 // of any body; the rest is not read
 )
 
-// call is one request to the API, as it was heard.
+// call is one request to the API.
 type call struct {
 	at         time.Time
 	path       string
@@ -25,33 +26,44 @@ type call struct {
 	authorized bool
 	body       []byte
 
-	events   []heard
+	events   []event
 	problems []string // with any of the events, or with the call as a whole
 }
 
-// heard is what the stand-in needs to know of one event.
-type heard struct {
+// event is what the stand-in needs to know of one event of a call.
+type event struct {
+	callType    string
+	name        string // of a track, page or screen call
 	messageID   string
-	name        string
 	userID      string
 	anonymousID string
-	bad         bool
+	groupID     string
+	problems    []string
 }
 
-// hear reads the request. The error says that its body did not come whole.
-func (s *Server) hear(r *http.Request) (*call, error) {
+// readCall reads the request and its events. callType is that of the endpoint,
+// "" at an endpoint for batches. The error says that the body did not come whole.
+func (s *Server) readCall(r *http.Request, callType string) (*call, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxReadBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the body: %w", err)
 	}
 	user, _, _ := r.BasicAuth()
-	return &call{
+	c := &call{
 		at:         time.Now(),
 		path:       r.URL.Path,
 		strict:     r.Header.Get("X-Strict-Mode") == "1",
 		authorized: s.authorized(user),
 		body:       body,
-	}, nil
+	}
+	if callType == "" {
+		c.readBatch()
+		return c, nil
+	}
+	object, problems := judge(callType, body)
+	c.problems = problems
+	c.events = []event{newEvent(callType, object, problems)}
+	return c, nil
 }
 
 // authorized reports whether user is the key asked for.
@@ -62,61 +74,52 @@ func (s *Server) authorized(user string) bool {
 	return subtle.ConstantTimeCompare([]byte(user), []byte(s.key)) == 1
 }
 
-// readTrack takes the body for one event.
-func (c *call) readTrack() {
-	object, problems := parseCall(c.body)
-	c.problems = problems
-	c.events = []heard{hearEvent(object, problems)}
-}
-
-// readBatch takes the body for {"batch":[…]}.
+// readBatch reads the body as {"batch":[…]}. Of a batch that cannot be read
+// nothing is accepted; it counts as one bad event.
 func (c *call) readBatch() {
-	if len(c.body) > maxBatchBytes {
-		c.condemn(fmt.Sprintf("the batch has more than %d bytes", maxBatchBytes))
-		return
-	}
 	var envelope struct {
 		Batch []jsontext.Value `json:"batch"`
 	}
 	err := json.Unmarshal(c.body, &envelope)
 	_, unfit := errors.AsType[*json.SemanticError](err)
 	switch {
+	case len(c.body) > maxBatchBytes:
+		c.problems = []string{fmt.Sprintf("the batch has more than %d bytes", maxBatchBytes)}
 	case unfit, err == nil && len(envelope.Batch) == 0:
-		c.condemn("the body must be an object in which batch lists at least one event")
-		return
+		c.problems = []string{"the body must be an object in which batch lists at least one event"}
 	case err != nil:
-		c.condemn(malformed(err))
+		c.problems = []string{malformed(err)}
+	}
+	if c.problems != nil {
+		c.events = []event{{callType: "batch", problems: c.problems}}
 		return
 	}
 	for i, item := range envelope.Batch {
-		object, problems := parseCall(item)
-		c.events = append(c.events, hearEvent(object, problems))
+		object, problems := judge("", item)
+		c.events = append(c.events, newEvent("", object, problems))
 		for _, problem := range problems {
 			c.problems = append(c.problems, fmt.Sprintf("batch[%d]: %s", i, problem))
 		}
 	}
 }
 
-// condemn makes c a call of which nothing can be used.
-func (c *call) condemn(problem string) {
-	c.events, c.problems = []heard{{bad: true}}, []string{problem}
-}
-
-// hearEvent picks out what counts. object may be nil.
-func hearEvent(object map[string]any, problems []string) heard {
+// newEvent picks out what counts. object may be nil.
+func newEvent(callType string, object map[string]any, problems []string) event {
 	text := func(key string) string { s, _ := object[key].(string); return s }
-	return heard{
+	return event{
+		callType:    cmp.Or(callType, text("type")),
+		name:        cmp.Or(text("event"), text("name")),
 		messageID:   text("messageId"),
-		name:        text("event"),
 		userID:      text("userId"),
 		anonymousID: text("anonymousId"),
-		bad:         len(problems) > 0,
+		groupID:     text("groupId"),
+		problems:    problems,
 	}
 }
 
-// honest is the answer the API documents for c, and what it does with the
-// events.
-func (c *call) honest() answer {
+// documentedAnswer is the answer that the API documents for c, and what it does
+// with the events.
+func (c *call) documentedAnswer() answer {
 	switch {
 	case c.strict && !c.authorized:
 		return answer{status: http.StatusUnauthorized}
@@ -126,11 +129,11 @@ func (c *call) honest() answer {
 		return answer{status: http.StatusOK, body: "{}", dropped: len(c.events)}
 	}
 	a := answer{status: http.StatusOK, body: "{}"}
-	for _, event := range c.events {
-		if event.bad {
+	for _, e := range c.events {
+		if len(e.problems) > 0 {
 			a.dropped++
 		} else {
-			a.stored = append(a.stored, event)
+			a.accepted = append(a.accepted, e)
 		}
 	}
 	return a

@@ -32,14 +32,14 @@ func Presets() []Preset {
 	lossy.Rule.Over = documented
 
 	return []Preset{
-		do("well", "the honest answer; spares what later rules would hit", Action{}),
+		do("well", "the documented answer; spares what later rules would hit", Action{}),
 		do("down", "the connection is closed without an answer", Action{End: Close}),
-		do("slow", "the honest answer, after 2 s", Action{Delay: pause}),
+		do("slow", "the documented answer, after 2 s", Action{Delay: pause}),
 		do("hang", "no answer until the client gives up", Action{End: Hang}),
 		do("reset", "the connection is reset before an answer", Action{End: Reset}),
 		do("reset_midway", "the connection is reset amid a 200", Action{End: CutReset}),
 		do("cut", "a 200 is cut off amid its body", Action{End: Cut}),
-		do("answer_lost", "the event is taken, then the connection is reset", Action{Store: true, End: Reset}),
+		do("answer_lost", "the event is accepted, then the connection is reset", Action{Store: true, End: Reset}),
 		do("unauthorized", "401, as for a wrong key", Action{Status: http.StatusUnauthorized}),
 		do("forbidden", "403", Action{Status: http.StatusForbidden}),
 		do("not_found", "404", Action{Status: http.StatusNotFound}),

@@ -73,8 +73,8 @@ func (c *client) post(path, body string) reply {
 	return c.do(r)
 }
 
-// event returns a valid call with that messageId.
-func event(id string) string {
+// opened returns a valid call with that messageId.
+func opened(id string) string {
 	return fmt.Sprintf(`{"messageId":%q,"type":"track","event":"Application Opened","userId":"u1"}`, id)
 }
 
@@ -83,7 +83,7 @@ func TestTheAPIAnswersAsDocumented(t *testing.T) {
 		strict, permissive = true, false
 		good               = `{"messageId":"m1","type":"track","event":"Application Opened","userId":"u1"}`
 		bad                = `{"messageId":"m2","type":"track","event":"Application Opened"}`
-		noID               = `{"meta":{"errors":["userId or anonymousId must be a non-empty string"]}}`
+		noID               = `{"meta":{"errors":["userId, anonymousId or groupId must be a non-empty string"]}}`
 	)
 	large := `{"x":"` + strings.Repeat("a", 32_000) + `"}`
 	tests := []struct {
@@ -117,7 +117,18 @@ func TestTheAPIAnswersAsDocumented(t *testing.T) {
 		{"a batch that is no JSON", "/v1/batch", strict, "key", `{"batch":[}`, 400, `{"meta":{"errors":["the body must be one JSON value: invalid character '}' at start of value at byte 10"]}}`, 0, 0},
 		{"a batch that is too large", "/v1/batch", strict, "key", `{"batch":[` + good + strings.Repeat(`,`+good, 500_000/len(good)) + `]}`, 400, `{"meta":{"errors":["the batch has more than 500000 bytes"]}}`, 0, 0},
 
-		{"another call", "/v1/identify", strict, "key", good, 404, "404 page not found\n", 0, 0},
+		{"a batch to the other path", "/v1/import", strict, "key", `{"batch":[` + good + `,` + good + `]}`, 200, `{}`, 2, 0},
+		{"a batch of every call", "/v1/batch", strict, "key", `{"batch":[{"type":"identify","userId":"u1"},{"type":"track","event":"x","groupId":"g1"},{"type":"page","userId":"u1"},{"type":"screen","userId":"u1"},{"type":"group","groupId":"g1"},{"type":"alias","userId":"u1","previousId":"a1"}]}`, 200, `{}`, 6, 0},
+		{"a batch in which a type is missing", "/v1/batch", strict, "key", `{"batch":[{"userId":"u1"}]}`, 400, `{"meta":{"errors":["batch[0]: the event must have type"]}}`, 0, 0},
+
+		{"identify", "/v1/identify", strict, "key", `{"type":"identify","userId":"u1","traits":{"email":"u1@example.com"}}`, 200, `{}`, 1, 0},
+		{"page", "/v1/page", strict, "key", `{"type":"page","anonymousId":"a1"}`, 200, `{}`, 1, 0},
+		{"screen", "/v1/screen", strict, "key", `{"type":"screen","userId":"u1","name":null}`, 200, `{}`, 1, 0},
+		{"group", "/v1/group", strict, "key", `{"type":"group","groupId":"g1"}`, 200, `{}`, 1, 0},
+		{"alias", "/v1/alias", strict, "key", `{"type":"alias","userId":"u1","previousId":"a1"}`, 200, `{}`, 1, 0},
+		{"a call that does not state its type", "/v1/identify", strict, "key", `{"userId":"u1"}`, 200, `{}`, 1, 0},
+		{"a call at the endpoint of another", "/v1/identify", strict, "key", good, 400, `{"meta":{"errors":["type must be \"identify\""]}}`, 0, 0},
+		{"no endpoint", "/v1/b", strict, "key", good, 404, "404 page not found\n", 0, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,10 +153,10 @@ func TestTheAPIAnswersAsDocumented(t *testing.T) {
 
 func TestAnyKeyIsRightWhenNoneIsAskedFor(t *testing.T) {
 	_, c := serve(t, Options{})
-	if got := c.post("/v1/track", event("m1")); got.status != 200 {
+	if got := c.post("/v1/track", opened("m1")); got.status != 200 {
 		t.Errorf("any key: got %d, want 200", got.status)
 	}
-	r := c.request("POST", "/v1/track", event("m1"))
+	r := c.request("POST", "/v1/track", opened("m1"))
 	r.Header.Set("X-Strict-Mode", "1")
 	if got := c.do(r); got.status != 401 {
 		t.Errorf("no key: got %d, want 401", got.status)
@@ -179,7 +190,7 @@ func TestManyCallersAreAllCounted(t *testing.T) {
 	for caller := range 8 {
 		wg.Go(func() {
 			for i := range 50 {
-				if got := c.post("/v1/track", event(fmt.Sprintf("%d-%d", caller%4, i))); got.status != 200 {
+				if got := c.post("/v1/track", opened(fmt.Sprintf("%d-%d", caller%4, i))); got.status != 200 {
 					t.Errorf("got %d %v, want 200", got.status, got.err)
 				}
 				s.Received()

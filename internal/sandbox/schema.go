@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"bytes"
-	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -16,77 +15,110 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// maxEventBytes bounds one track call. The API documents 32 KB; the smaller
-// reading is judged, so that who passes here passes there.
+// maxEventBytes bounds one event. The API documents 32 KB; the smaller reading
+// of it is judged by, so that whatever passes here passes there.
 const maxEventBytes = 32_000
+
+// callTypes lists the types of call, each of which has an endpoint of its name.
+func callTypes() []string {
+	return []string{"identify", "track", "page", "screen", "group", "alias"}
+}
 
 //go:embed schema.json
 var schemaJSON []byte
 
 // schemas is schema.json, compiled.
 type schemas struct {
-	plain *jsonschema.Schema            // for any name
-	named map[string]*jsonschema.Schema // for the lifecycle events, by name
+	untyped   *jsonschema.Schema            // for what has no known type
+	types     map[string]*jsonschema.Schema // by type of call
+	lifecycle map[string]*jsonschema.Schema // for track calls, by name of a lifecycle event
 }
 
-// trackSchemas compiles schema.json, which never changes, once.
-var trackSchemas = sync.OnceValues(func() (schemas, error) {
+// compiledSchemas compiles schema.json, which never changes, once.
+var compiledSchemas = sync.OnceValues(func() (schemas, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemaJSON))
 	if err != nil {
 		return schemas{}, fmt.Errorf("read schema: %w", err)
 	}
 	compiler := jsonschema.NewCompiler()
-	compiler.AssertFormat() // else "date-time" is a remark, not a rule
-	if err := compiler.AddResource("track.json", doc); err != nil {
+	compiler.AssertFormat() // otherwise "date-time" is a remark, not a rule
+	if err := compiler.AddResource("call.json", doc); err != nil {
 		return schemas{}, fmt.Errorf("add schema: %w", err)
 	}
-	plain, err := compiler.Compile("track.json")
-	if err != nil {
+	all := schemas{types: map[string]*jsonschema.Schema{}, lifecycle: map[string]*jsonschema.Schema{}}
+	if all.untyped, err = compiler.Compile("call.json"); err != nil {
 		return schemas{}, fmt.Errorf("compile schema: %w", err)
 	}
-	named := make(map[string]*jsonschema.Schema)
 	root, _ := doc.(map[string]any)
 	defs, _ := root["$defs"].(map[string]any)
 	for name := range defs {
-		named[name], err = compiler.Compile("track.json#/$defs/" + url.PathEscape(name))
+		compiled, err := compiler.Compile("call.json#/$defs/" + url.PathEscape(name))
 		if err != nil {
 			return schemas{}, fmt.Errorf("compile schema of %q: %w", name, err)
 		}
+		switch {
+		case slices.Contains(callTypes(), name):
+			all.types[name] = compiled
+		case strings.HasPrefix(name, "Application "):
+			all.lifecycle[name] = compiled
+		}
 	}
-	return schemas{plain, named}, nil
+	return all, nil
 })
 
-// of returns the schema that judges value. One schema that told the names
-// apart by itself would take twice the time.
-func (s schemas) of(value any) *jsonschema.Schema {
+// of returns the schema that judges value, a call of type callType, or if that
+// is "" of the type that the value itself states. One schema that told all
+// calls apart by itself would take several times as long.
+func (s schemas) of(callType string, value any) *jsonschema.Schema {
 	object, _ := value.(map[string]any)
+	if callType == "" {
+		callType, _ = object["type"].(string)
+	}
 	name, _ := object["event"].(string)
-	return cmp.Or(s.named[name], s.plain)
+	if schema := s.lifecycle[name]; schema != nil && callType == "track" {
+		return schema
+	}
+	if schema := s.types[callType]; schema != nil {
+		return schema
+	}
+	return s.untyped
 }
 
-// Problems judges one body of POST /v1/track as the stand-in does in strict
-// mode: it returns nil when body is a valid track call, else one sentence for
-// each thing wrong with it, sorted. The rules are those of the API document,
-// read leniently where real clients need it: userId and anonymousId may both
-// be there, one of them non-empty; an event name outside the seven of the
-// lifecycle specification is taken as it is.
-func Problems(body []byte) []string {
-	_, problems := parseCall(body)
+// Problems judges one event as the stand-in judges an item of a batch in strict
+// mode: by the type it states. It returns nil when the event is valid, otherwise
+// one sentence for each thing wrong with it, sorted. The rules are those of the
+// API document, read leniently where real clients need it: userId and
+// anonymousId may both be there, or null where they are not needed, and an event
+// name outside the seven of the lifecycle specification is accepted as it is.
+func Problems(event []byte) []string {
+	_, problems := judge("", event)
 	return problems
 }
 
-// parseCall decodes and judges body. The object is what was read of it, nil
-// when it is not an object.
-func parseCall(body []byte) (map[string]any, []string) {
-	if len(body) > maxEventBytes {
-		return nil, []string{fmt.Sprintf("the event has %d bytes, allowed are %d", len(body), maxEventBytes)}
+// judge decodes event, a call of type callType, and lists what is wrong with it.
+// At an endpoint of its own a call need not state its type: the vendor's Node
+// client never does. With callType "" it must. The object is what was read of
+// the event, nil when it is not an object.
+func judge(callType string, event []byte) (map[string]any, []string) {
+	if len(event) > maxEventBytes {
+		return nil, []string{fmt.Sprintf("the event has %d bytes, allowed are %d", len(event), maxEventBytes)}
 	}
-	value, err := decode(body)
+	value, err := decode(event)
 	if err != nil {
 		return nil, []string{malformed(err)}
 	}
 	object, _ := value.(map[string]any)
-	return object, schemaProblems(value)
+	all, err := compiledSchemas()
+	if err != nil {
+		return object, []string{err.Error()}
+	}
+	invalid, ok := errors.AsType[*jsonschema.ValidationError](all.of(callType, value).Validate(value))
+	if !ok {
+		return object, nil
+	}
+	problems := sentences(invalid, nil)
+	slices.Sort(problems)
+	return object, slices.Compact(problems)
 }
 
 // malformed says why a body is not one JSON value, and where.
@@ -97,26 +129,13 @@ func malformed(err error) string {
 	return "the body must be one JSON value: " + err.Error()
 }
 
-// schemaProblems holds value against the schema.
-func schemaProblems(value any) []string {
-	all, err := trackSchemas()
-	if err != nil {
-		return []string{err.Error()}
-	}
-	invalid, ok := errors.AsType[*jsonschema.ValidationError](all.of(value).Validate(value))
-	if !ok {
-		return nil
-	}
-	problems := sentences(invalid, nil)
-	slices.Sort(problems)
-	return slices.Compact(problems)
-}
-
-// sentences appends what the leaves of a failed validation say. A failed
-// anyOf is a leaf: its branches are the two ids.
+// sentences appends what the leaves of a failed validation say. A failed anyOf
+// is one sentence: its branches are the ids of which one is needed.
 func sentences(e *jsonschema.ValidationError, to []string) []string {
-	if _, ids := e.ErrorKind.(*kind.AnyOf); ids {
-		return append(to, "userId or anonymousId must be a non-empty string")
+	if _, ok := e.ErrorKind.(*kind.AnyOf); ok {
+		ids := idsMissing(e, nil)
+		last := len(ids) - 1
+		return append(to, strings.Join(ids[:last], ", ")+" or "+ids[last]+" must be a non-empty string")
 	}
 	if len(e.Causes) == 0 {
 		return append(to, sentence(e))
@@ -125,6 +144,20 @@ func sentences(e *jsonschema.ValidationError, to []string) []string {
 		to = sentences(cause, to)
 	}
 	return to
+}
+
+// idsMissing appends the ids that the branches of a failed anyOf ask for.
+func idsMissing(e *jsonschema.ValidationError, to []string) []string {
+	if len(e.Causes) > 0 {
+		for _, cause := range e.Causes {
+			to = idsMissing(cause, to)
+		}
+		return to
+	}
+	if k, ok := e.ErrorKind.(*kind.Required); ok {
+		return append(to, k.Missing...)
+	}
+	return append(to, strings.Join(e.InstanceLocation, "."))
 }
 
 // sentence says what is wrong at one place. It never repeats the value found,
@@ -141,6 +174,8 @@ func sentence(e *jsonschema.ValidationError) string {
 		return fmt.Sprintf("%s must be of type %s, not %s", field, strings.Join(k.Want, " or "), k.Got)
 	case *kind.Const:
 		return fmt.Sprintf("%s must be %q", field, k.Want)
+	case *kind.Enum:
+		return fmt.Sprintf("%s must be one of %v", field, k.Want)
 	case *kind.MinLength:
 		return field + " must not be empty"
 	case *kind.Format:

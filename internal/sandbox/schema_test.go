@@ -26,11 +26,11 @@ func lifecycle() map[string]string {
 }
 
 func TestTheSchemaNamesTheLifecycleEvents(t *testing.T) {
-	all, err := trackSchemas()
+	all, err := compiledSchemas()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, want := slices.Sorted(maps.Keys(all.named)), slices.Sorted(maps.Keys(lifecycle()))
+	got, want := slices.Sorted(maps.Keys(all.lifecycle)), slices.Sorted(maps.Keys(lifecycle()))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -77,18 +77,21 @@ func TestProblemsAreToldInOneSentenceEach(t *testing.T) {
 		{"nothing", ``, []string{"the body must be one JSON value: EOF"}},
 		{"not an object", `[]`, []string{"the event must be of type object, not array"}},
 		{"a second value", track(``) + `{}`, []string{"the body must be one JSON value: something follows it"}},
-		{"an empty object", `{}`, []string{"the event must have type and event", "userId or anonymousId must be a non-empty string"}},
+		{"an empty object", `{}`, []string{"the event must have type"}},
 		{"no type", `{"event":"x","userId":"u1"}`, []string{"the event must have type"}},
-		{"another type", `{"type":"page","event":"x","userId":"u1"}`, []string{`type must be "track"`}},
+		{"an unknown type", `{"type":"pageview","userId":"u1"}`, []string{"type must be one of [identify track page screen group alias]"}},
+		{"a type that is no string", `{"type":7,"userId":"u1"}`, []string{"type must be one of [identify track page screen group alias]"}},
 		{"no event", `{"type":"track","userId":"u1"}`, []string{"the event must have event"}},
 		{"an empty event", `{"type":"track","event":"","userId":"u1"}`, []string{"event must not be empty"}},
 		{"an event that is no string", `{"type":"track","event":7,"userId":"u1"}`, []string{"event must be of type string, not number"}},
 
 		// Who.
-		{"no id", `{"type":"track","event":"x"}`, []string{"userId or anonymousId must be a non-empty string"}},
-		{"empty ids", `{"type":"track","event":"x","userId":"","anonymousId":""}`, []string{"userId or anonymousId must be a non-empty string"}},
-		{"a number for an id", `{"type":"track","event":"x","userId":7,"anonymousId":"a1"}`, []string{"userId must be of type string, not number"}},
-		{"null for an id", `{"type":"track","event":"x","userId":"u1","anonymousId":null}`, []string{"anonymousId must be of type string, not null"}},
+		{"no id", `{"type":"track","event":"x"}`, []string{"userId, anonymousId or groupId must be a non-empty string"}},
+		{"empty ids", `{"type":"track","event":"x","userId":"","anonymousId":""}`, []string{"userId, anonymousId or groupId must be a non-empty string"}},
+		{"a number for an id", `{"type":"track","event":"x","userId":7,"anonymousId":"a1"}`, []string{"userId must be of type null or string, not number"}},
+		{"null for an id that is not needed", `{"type":"track","event":"x","userId":"u1","anonymousId":null}`, nil},
+		{"null for both", `{"type":"track","event":"x","userId":null,"anonymousId":null}`, []string{"userId, anonymousId or groupId must be a non-empty string"}},
+		{"a group for an id", `{"type":"track","event":"x","groupId":"g1"}`, nil},
 		{"an empty messageId", track(`"messageId":"",`), []string{"messageId must not be empty"}},
 		{"a number for a messageId", track(`"messageId":1,`), []string{"messageId must be of type string, not number"}},
 
@@ -141,6 +144,68 @@ func TestProblemsAreToldInOneSentenceEach(t *testing.T) {
 	}
 }
 
+// Each type of call has rules of its own for ids and names.
+func TestEachTypeOfCallHasItsRules(t *testing.T) {
+	const anyID = "userId or anonymousId must be a non-empty string"
+	tests := []struct {
+		callType, members string
+		want              []string
+	}{
+		{"identify", `"userId":"u1","traits":{"email":"u1@example.com","plan":null}`, nil},
+		{"identify", `"anonymousId":"a1","userId":null`, nil},
+		{"identify", `"userId":"u1","context":{"traits":{"email":"u1@example.com"}}`, nil},
+		{"identify", `"userId":"","traits":{"email":"u1@example.com"}`, []string{anyID}},
+		{"identify", `"userId":"u1","traits":[]`, []string{"traits must be of type object, not array"}},
+		{"identify", `"groupId":"g1"`, []string{anyID}},
+
+		{"track", `"userId":"u1","event":"Order Completed"`, nil},
+		{"track", `"anonymousId":"d1","event":"Report Delivery Event","properties":{"metric":"opened"}`, nil},
+		{"track", `"userId":"u1"`, []string{"the event must have event"}},
+
+		{"page", `"userId":"u1","name":"Home","category":"Docs","properties":{"url":"https://example.com/"}`, nil},
+		{"page", `"anonymousId":"a1"`, nil},
+		{"page", `"userId":"u1","name":null,"category":null`, nil},
+		{"page", `"userId":"u1","name":"","event":""`, nil},
+		{"page", `"userId":"u1","name":7,"category":[]`, []string{"category must be of type null or string, not array", "name must be of type null or string, not number"}},
+		{"page", `"name":"Home"`, []string{anyID}},
+
+		{"screen", `"userId":"u1","name":"Main"`, nil},
+		{"screen", `"groupId":"g1"`, []string{anyID}},
+
+		{"group", `"groupId":"g1","traits":{"name":"Acme","objectTypeId":"1"}`, nil},
+		{"group", `"groupId":"g1","userId":null,"anonymousId":null`, nil},
+		{"group", `"userId":"u1"`, []string{"the event must have groupId"}},
+		{"group", `"userId":"u1","groupId":""`, []string{"groupId must not be empty"}},
+		{"group", `"userId":7,"groupId":"g1"`, []string{"userId must be of type null or string, not number"}},
+
+		{"alias", `"userId":"u1","previousId":"a1"`, nil},
+		{"alias", `"userId":"u1","previousId":"a1","anonymousId":null`, nil},
+		{"alias", `"userId":"u1"`, []string{"the event must have previousId"}},
+		{"alias", `"previousId":"a1"`, []string{"the event must have userId"}},
+		{"alias", `"anonymousId":"a1"`, []string{"the event must have userId and previousId"}},
+		{"alias", `"userId":null,"previousId":7`, []string{"previousId must be of type string, not number", "userId must be of type string, not null"}},
+
+		{"page", `"userId":"u1","timestamp":1700000000,"messageId":"","context":[]`, []string{
+			"context must be of type object, not array", "messageId must not be empty", "timestamp must be of type string, not number"}},
+	}
+	tested := map[string]bool{}
+	for _, tt := range tests {
+		tested[tt.callType] = true
+		stated := fmt.Sprintf(`{"type":%q,%s}`, tt.callType, tt.members)
+		if diff := cmp.Diff(tt.want, Problems([]byte(stated))); diff != "" {
+			t.Errorf("problems of %s (-want +got):\n%s", stated, diff)
+		}
+		if _, got := judge(tt.callType, []byte(`{`+tt.members+`}`)); !cmp.Equal(tt.want, got) {
+			t.Errorf("%s at its own endpoint, without a type: got %q, want %q", tt.members, got, tt.want)
+		}
+	}
+	for _, callType := range callTypes() {
+		if !tested[callType] {
+			t.Errorf("no test of %s", callType)
+		}
+	}
+}
+
 func TestTheLargestEventHas32000Bytes(t *testing.T) {
 	empty := len(track(`"x":"",`))
 	largest := track(`"x":"` + strings.Repeat("a", maxEventBytes-empty) + `",`)
@@ -155,7 +220,7 @@ func TestTheLargestEventHas32000Bytes(t *testing.T) {
 
 // What decode leaves out must not matter to the schema.
 func TestTheSchemaSeesNoDifferenceInWhatDecodeLeavesOut(t *testing.T) {
-	all, err := trackSchemas()
+	all, err := compiledSchemas()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +232,7 @@ func TestTheSchemaSeesNoDifferenceInWhatDecodeLeavesOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := all.of(whole).Validate(whole) == nil
+			want := all.of("", whole).Validate(whole) == nil
 			if got := Problems(body) == nil; got != want {
 				t.Errorf("%s: got valid %t, the whole document says %t", body, got, want)
 			}

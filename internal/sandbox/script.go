@@ -26,7 +26,7 @@ type Scene struct {
 // everything wrong with its scenes.
 func ParseScript(data []byte) (Script, error) {
 	var script Script
-	if err := json.Unmarshal(data, &script, dialect()); err != nil {
+	if err := json.Unmarshal(data, &script, inputFormat()); err != nil {
 		return nil, fmt.Errorf("read script: %w", readable(err))
 	}
 	return script, script.validate()

@@ -57,7 +57,7 @@ func TestSlowAnswersLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c := serveVirtually(t, Options{Trouble: Trouble{{Preset: "slow"}}})
 		start := time.Now()
-		got := c.post("/v1/track", event("m1"))
+		got := c.post("/v1/track", opened("m1"))
 		if took := time.Since(start); got.status != 200 || took != 2*time.Second {
 			t.Errorf("got %d %v after %v, want 200 after 2s", got.status, got.err, took)
 		}
@@ -69,7 +69,7 @@ func TestAClientThatLeavesASlowAnswerLeavesItsEventOnlyIfStored(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, c := serveVirtually(t, Options{Trouble: Trouble{{Preset: "slow", Do: Action{Store: store}}}})
 			c.http.Timeout = time.Second
-			if got := c.post("/v1/track", event("m1")); got.err == nil {
+			if got := c.post("/v1/track", opened("m1")); got.err == nil {
 				t.Errorf("got %d, want a time-out", got.status)
 			}
 			synctest.Wait()
@@ -86,7 +86,7 @@ func TestHangLastsUntilTheClientLeaves(t *testing.T) {
 		s, c := serveVirtually(t, Options{Trouble: Trouble{{Preset: "hang"}}})
 		c.http.Timeout = time.Hour
 		start := time.Now()
-		got := c.post("/v1/track", event("m1"))
+		got := c.post("/v1/track", opened("m1"))
 		if took := time.Since(start); !errors.Is(got.err, context.DeadlineExceeded) || took != time.Hour {
 			t.Errorf("got %d %v after %v, want a time-out after 1h", got.status, got.err, took)
 		}
@@ -99,7 +99,7 @@ func TestHangLastsUntilTheClientLeaves(t *testing.T) {
 func TestResetOfWhatIsNoTCPConnectionClosesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c := serveVirtually(t, Options{Trouble: Trouble{{Preset: "reset"}}})
-		if got := c.post("/v1/track", event("m1")); got.err == nil {
+		if got := c.post("/v1/track", opened("m1")); got.err == nil {
 			t.Errorf("got %d, want an error", got.status)
 		}
 	})
@@ -120,7 +120,7 @@ func TestAScriptIsPlayedInTime(t *testing.T) {
 		var got []int
 		time.Sleep(time.Second)
 		for range 8 {
-			got = append(got, c.post("/v1/track", event("m1")).status)
+			got = append(got, c.post("/v1/track", opened("m1")).status)
 			time.Sleep(5 * time.Second)
 		}
 		// at        1    6    11   16   21   26   31   36 s

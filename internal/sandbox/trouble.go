@@ -32,13 +32,14 @@ type Rule struct {
 	Over  Limit         `json:"over,omitzero"`  // only what exceeds a rate
 	Rate  float64       `json:"rate,omitzero"`  // this share of the calls, chosen at random; 0 and 1: all
 	Count uint64        `json:"count,omitzero"` // so many calls and then no more; 0: no bound
-	Do    Action        `json:"do,omitzero"`    // what happens; the zero value is the honest answer
+	Do    Action        `json:"do,omitzero"`    // what happens; the zero value is the documented answer
 }
 
 // Match selects calls by their event, of a batch by any of its events. Every
 // field that is set must be equal.
 type Match struct {
-	Event     string `json:"event,omitzero"`
+	Type      string `json:"type,omitzero"`  // of the call, such as identify
+	Event     string `json:"event,omitzero"` // name of a track, page or screen call
 	MessageID string `json:"message_id,omitzero"`
 	UserID    string `json:"user_id,omitzero"` // userId or anonymousId
 }
@@ -50,15 +51,15 @@ type Limit struct {
 }
 
 // Action is what happens to a call: first the delay, then an answer with
-// Status, then End. Without Status and End the answer is the honest one.
+// Status, then End. Without Status and End the answer is the documented one.
 type Action struct {
-	// Store takes the event as if all were well, before anything goes wrong.
-	// Without it, only an honest answer takes one.
+	// Store accepts the event as if all were well, before anything goes wrong.
+	// Without it, only a documented answer accepts one.
 	Store bool `json:"store,omitzero"`
 
 	Delay time.Duration `json:"delay,omitzero"`
 
-	// Status is the answer's, 200 to 599. The default is the honest answer, or
+	// Status is the answer's, 200 to 599. The default is the documented answer, or
 	// 200 where End spoils it.
 	Status int `json:"status,omitzero"`
 
@@ -100,19 +101,19 @@ func ParseTrouble(data []byte) (Trouble, error) {
 
 // MarshalJSONTo writes a list of rules that ParseTrouble reads.
 func (t Trouble) MarshalJSONTo(enc *jsontext.Encoder) error {
-	return json.MarshalEncode(enc, []Rule(t), dialect())
+	return json.MarshalEncode(enc, []Rule(t), inputFormat())
 }
 
 // UnmarshalJSONFrom reads a list of rules, or one rule, without checking them.
 func (t *Trouble) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if dec.PeekKind() == '[' {
-		return json.UnmarshalDecode(dec, (*[]Rule)(t), dialect())
+		return json.UnmarshalDecode(dec, (*[]Rule)(t), inputFormat())
 	}
 	*t = make(Trouble, 1)
-	return json.UnmarshalDecode(dec, &(*t)[0], dialect())
+	return json.UnmarshalDecode(dec, &(*t)[0], inputFormat())
 }
 
-// names returns a word for each rule.
+// names returns the preset of each rule, "own" where it has none.
 func (t Trouble) names() []string {
 	names := []string{}
 	for _, rule := range t {
@@ -162,7 +163,7 @@ func (r Rule) resolve() (Rule, error) {
 	return r, nil
 }
 
-// over returns a with what is zero taken from b.
+// over returns do with what is zero taken from b.
 func (do Action) over(b Action) Action {
 	header := maps.Clone(b.Header)
 	if header == nil {
@@ -182,15 +183,15 @@ func (do Action) over(b Action) Action {
 	}
 }
 
-// idle reports whether a is the honest answer at once.
-func (do Action) idle() bool { return do.honest() && do.Delay == 0 }
+// idle reports whether do is the documented answer at once.
+func (do Action) idle() bool { return do.documented() && do.Delay == 0 }
 
-// honest reports whether a ends in the honest answer.
-func (do Action) honest() bool { return do.Status == 0 && do.End == Whole }
+// documented reports whether do ends in the documented answer.
+func (do Action) documented() bool { return do.Status == 0 && do.End == Whole }
 
 // validate lists everything wrong with a resolved rule.
 func (r Rule) validate() error {
-	var wrong complaints
+	var wrong problemList
 	wrong.when(r.After < 0, `"after" must not be negative, found %v`, r.After)
 	wrong.when(r.For < 0, `"for" must not be negative, found %v`, r.For)
 	wrong.when(!(r.Rate >= 0 && r.Rate <= 1), `"rate" must lie between 0 and 1, found %v`, r.Rate)
@@ -200,12 +201,12 @@ func (r Rule) validate() error {
 
 // validate lists everything wrong with a resolved action.
 func (do Action) validate() error {
-	var wrong complaints
+	var wrong problemList
 	shaped := len(do.Header) > 0 || do.Body != "" || do.RetryAfter != 0 || do.RetryAt != 0
 	bodiless := do.Status == http.StatusNoContent || do.Status == http.StatusNotModified
 	switch do.End {
 	case Whole:
-		wrong.when(do.honest() && shaped, `a header, a body and Retry-After need a "status"`)
+		wrong.when(do.documented() && shaped, `a header, a body and Retry-After need a "status"`)
 		wrong.when(bodiless && do.Body != "", `an answer of status %d has no body`, do.Status)
 	case Cut, CutReset:
 		wrong.when(bodiless, `an answer of status %d has no body to cut`, do.Status)
@@ -221,12 +222,12 @@ func (do Action) validate() error {
 	return errors.Join(wrong...)
 }
 
-// complaints collects what is wrong.
-type complaints []error
+// problemList collects what is wrong.
+type problemList []error
 
-// when adds a complaint if it is justified.
-func (c *complaints) when(justified bool, format string, args ...any) {
-	if justified {
-		*c = append(*c, fmt.Errorf(format, args...))
+// when adds a problem if there is one.
+func (p *problemList) when(wrong bool, format string, args ...any) {
+	if wrong {
+		*p = append(*p, fmt.Errorf(format, args...))
 	}
 }

@@ -20,7 +20,7 @@ func one(t *testing.T, trouble Trouble) (reply, Received) {
 	t.Helper()
 	s, c := serve(t, Options{Trouble: trouble})
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	got := c.post("/v1/track", event("m1"))
+	got := c.post("/v1/track", opened("m1"))
 	return got, s.Received()
 }
 
@@ -133,7 +133,7 @@ func TestResetIsSeenThroughTLS(t *testing.T) {
 			server.StartTLS()
 			defer server.Close()
 			c := &client{t: t, base: server.URL, http: server.Client()}
-			got := c.post("/v1/track", event("m1"))
+			got := c.post("/v1/track", opened("m1"))
 			if got.err == nil || !strings.Contains(got.err.Error(), tt.want) {
 				t.Errorf("got %d, error %v, want an error that says %q", got.status, got.err, tt.want)
 			}
@@ -194,8 +194,8 @@ func TestARuleHitsTheEventsItNames(t *testing.T) {
 		{"by another user", Match{UserID: "u2"}, "/v1/track", body, 200},
 		{"by all", Match{Event: "Application Crashed", MessageID: "m1", UserID: "u1"}, "/v1/track", body, 500},
 		{"by all but one", Match{Event: "Application Crashed", MessageID: "m2", UserID: "u1"}, "/v1/track", body, 200},
-		{"in a batch", Match{MessageID: "m1"}, "/v1/batch", `{"batch":[` + event("m0") + `,` + body + `]}`, 500},
-		{"not in a batch", Match{MessageID: "m2"}, "/v1/batch", `{"batch":[` + event("m0") + `,` + body + `]}`, 200},
+		{"in a batch", Match{MessageID: "m1"}, "/v1/batch", `{"batch":[` + opened("m0") + `,` + body + `]}`, 500},
+		{"not in a batch", Match{MessageID: "m2"}, "/v1/batch", `{"batch":[` + opened("m0") + `,` + body + `]}`, 200},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -207,19 +207,18 @@ func TestARuleHitsTheEventsItNames(t *testing.T) {
 	}
 }
 
-// fates of n calls, each so much later than the one before.
+// decisions returns the statuses of n calls, each so much later than the one before.
 func decisions(t *testing.T, trouble Trouble, n int, apart time.Duration) []int {
 	t.Helper()
-	f := newFates(0)
+	rules := newRuleSet(0)
 	start := time.Unix(0, 0)
-	if err := f.set(trouble, start); err != nil {
+	if err := rules.set(trouble, start); err != nil {
 		t.Fatal(err)
 	}
 	var got []int
 	for i := range n {
 		c := &call{at: start.Add(time.Duration(i) * apart)}
-		c.readTrack()
-		got = append(got, f.decide(c).Status)
+		got = append(got, rules.decide(c).Status)
 	}
 	return got
 }

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ const (
 
 // Received is what arrived since the start, or since Forget.
 type Received struct {
-	Calls uint64 `json:"calls"` // requests to /v1/track and /v1/batch
+	Calls uint64 `json:"calls"` // requests to an endpoint of the API
 
 	// Accepted events are stored: answered 200, or their answer was lost.
 	Accepted   uint64 `json:"accepted"`
@@ -30,7 +31,8 @@ type Received struct {
 
 	Statuses map[int]uint64    `json:"statuses"` // whole answers by status
 	Broken   map[End]uint64    `json:"broken"`   // other ends of a call
-	Events   map[string]uint64 `json:"events"`   // accepted by event name, of at most 1,000 names
+	Types    map[string]uint64 `json:"types"`    // accepted by type of call
+	Events   map[string]uint64 `json:"events"`   // accepted track calls by event name, of at most 1,000 names
 
 	First time.Time `json:"first,omitzero"` // when the first call came
 	Last  time.Time `json:"last,omitzero"`  // when the last one came
@@ -49,46 +51,49 @@ type Call struct {
 	Body     jsontext.Value `json:"body"`               // a string when the body is not valid JSON
 }
 
-// ledger counts and remembers. All fields are guarded by mu.
-type ledger struct {
+// counters count and remember. All fields are guarded by mu.
+type counters struct {
 	mu     sync.Mutex
 	totals Received // Unique and Duplicates are computed when read
 	ids    map[string]uint32
 	ring   []entry // the latest calls, next is the oldest
 	next   int
 	keep   int // length the ring grows to
+
+	waiting []waiter // for more different messageIds
 }
 
-// entry is a remembered call in few bytes; the reader pays for the rest.
+// entry is a remembered call; what Call has besides is made when it is read.
 type entry struct {
 	call   call
 	answer answer
 }
 
-func newLedger(keep int) *ledger {
-	l := &ledger{keep: keep}
-	l.forget()
-	return l
+func newCounters(keep int) *counters {
+	n := &counters{keep: keep}
+	n.forget()
+	return n
 }
 
 // forget starts anew.
-func (l *ledger) forget() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ids = make(map[string]uint32)
-	l.ring, l.next = nil, 0
-	l.totals = Received{
+func (n *counters) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ids = make(map[string]uint32)
+	n.ring, n.next = nil, 0
+	n.totals = Received{
 		Statuses: make(map[int]uint64),
 		Broken:   make(map[End]uint64),
+		Types:    make(map[string]uint64),
 		Events:   make(map[string]uint64),
 	}
 }
 
-// book counts c and what became of it.
-func (l *ledger) book(c *call, a answer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := &l.totals
+// count counts c and what became of it.
+func (n *counters) count(c *call, a answer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := &n.totals
 	t.Calls++
 	if t.First.IsZero() {
 		t.First = c.at
@@ -100,80 +105,119 @@ func (l *ledger) book(c *call, a answer) {
 		t.Broken[a.end]++
 	}
 	t.Dropped += uint64(a.dropped)
-	for _, event := range a.stored {
-		l.store(event)
+	for _, e := range a.accepted {
+		n.accept(e)
 	}
-	l.remember(c, a)
+	n.wake()
+	n.remember(c, a)
 }
 
-// store counts one accepted event. mu is held.
-func (l *ledger) store(event heard) {
-	l.totals.Accepted++
-	if event.messageID == "" {
-		l.totals.WithoutID++
+// accept counts one accepted event. mu is held.
+func (n *counters) accept(e event) {
+	n.totals.Accepted++
+	if e.messageID == "" {
+		n.totals.WithoutID++
 	} else {
-		l.ids[event.messageID]++
+		n.ids[e.messageID]++
 	}
-	name := event.name
-	if _, known := l.totals.Events[name]; !known && len(l.totals.Events) >= maxNames {
+	n.totals.Types[e.callType]++
+	if e.callType != "track" {
+		return
+	}
+	name := e.name
+	if _, known := n.totals.Events[name]; !known && len(n.totals.Events) >= maxNames {
 		name = otherNames
 	}
-	l.totals.Events[name]++
+	n.totals.Events[name]++
+}
+
+// waiter waits for want different messageIds; reached is closed when they are
+// there.
+type waiter struct {
+	want    int
+	reached chan struct{}
+}
+
+// await returns a channel that is closed once want different messageIds were
+// accepted, and a function to call when nobody waits for it any more.
+func (n *counters) await(want int) (reached <-chan struct{}, forget func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := waiter{want: want, reached: make(chan struct{})}
+	n.waiting = append(n.waiting, w)
+	n.wake()
+	return w.reached, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.waiting = slices.DeleteFunc(n.waiting, func(other waiter) bool { return other == w })
+	}
+}
+
+// wake ends the waiting of those who have what they wait for. mu is held.
+func (n *counters) wake() {
+	n.waiting = slices.DeleteFunc(n.waiting, func(w waiter) bool {
+		enough := len(n.ids) >= w.want
+		if enough {
+			close(w.reached)
+		}
+		return enough
+	})
 }
 
 // remember puts c in the ring. mu is held.
-func (l *ledger) remember(c *call, a answer) {
+func (n *counters) remember(c *call, a answer) {
 	e := entry{call: *c, answer: a}
 	if len(c.body) > maxEventBytes {
 		e.call.body = bytes.Clone(c.body[:maxEventBytes])
 	}
 	switch {
-	case l.keep == 0:
-	case len(l.ring) < l.keep:
-		l.ring = append(l.ring, e)
+	case n.keep == 0:
+	case len(n.ring) < n.keep:
+		n.ring = append(n.ring, e)
 	default:
-		l.ring[l.next] = e
-		l.next = (l.next + 1) % l.keep
+		n.ring[n.next] = e
+		n.next = (n.next + 1) % n.keep
 	}
 }
 
 // received returns a copy of the totals.
-func (l *ledger) received() Received {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r := l.totals
-	r.Unique = uint64(len(l.ids))
+func (n *counters) received() Received {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := n.totals
+	r.Unique = uint64(len(n.ids))
 	r.Duplicates = r.Accepted - r.WithoutID - r.Unique
 	r.Statuses = maps.Clone(r.Statuses)
 	r.Broken = maps.Clone(r.Broken)
+	r.Types = maps.Clone(r.Types)
 	r.Events = maps.Clone(r.Events)
 	return r
 }
 
 // copyIDs returns a copy of the counts by messageId.
-func (l *ledger) copyIDs() map[string]uint32 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return maps.Clone(l.ids)
+func (n *counters) copyIDs() map[string]uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.ids)
 }
 
-// recent returns at most n calls, the latest first.
-func (l *ledger) recent(n int) []Call {
+// recent returns at most so many calls, the latest first.
+func (n *counters) recent(most int) []Call {
 	var calls []Call
-	for _, e := range l.latest(n) {
+	for _, e := range n.latest(most) {
 		calls = append(calls, e.show())
 	}
 	return calls
 }
 
-// latest copies at most n entries, the latest first.
-func (l *ledger) latest(n int) []entry {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	size := len(l.ring)
+// latest copies at most so many entries, the latest first.
+func (n *counters) latest(most int) []entry {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	size := len(n.ring)
 	var entries []entry
-	for i := range min(n, size) {
-		entries = append(entries, l.ring[(l.next+size-1-i)%size])
+	for i := range min(most, size) {
+		entries = append(entries, n.ring[(n.next+size-1-i)%size])
 	}
 	return entries
 }
@@ -185,7 +229,7 @@ func (e entry) show() Call {
 		Path:     e.call.path,
 		Strict:   e.call.strict,
 		Broken:   e.answer.end,
-		Accepted: len(e.answer.stored),
+		Accepted: len(e.answer.accepted),
 		Dropped:  e.answer.dropped,
 		Problems: e.call.problems,
 		Body:     e.call.body,

@@ -10,9 +10,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// dialect is how troubles and scripts are written: durations as "1m30s", no
+// inputFormat is how troubles and scripts are written: durations as "1m30s", no
 // unknown keys.
-func dialect() json.Options {
+func inputFormat() json.Options {
 	return json.JoinOptions(
 		json.RejectUnknownMembers(true),
 		json.WithMarshalers(json.MarshalToFunc(func(enc *jsontext.Encoder, d time.Duration) error {

@@ -1,17 +1,25 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxTroubleBytes bounds what PUT /sandbox/trouble reads.
-const maxTroubleBytes = 64 << 10
+const (
+	maxTroubleBytes = 64 << 10 // of a body of PUT /sandbox/trouble
+
+	defaultExpectTimeout = 10 * time.Second
+	maxExpectTimeout     = 10 * time.Minute
+	expectLatest         = 5 // calls told when events did not come
+)
 
 // showReceived answers with the counts; with ?last=N also with the latest
 // calls, with ?ids=1 with a line per messageId instead.
@@ -52,6 +60,50 @@ func (s *Server) showIDs(w http.ResponseWriter) {
 	}
 }
 
+// expect waits until ?count=N different messageIds were accepted, at most for
+// ?timeout=10s, and answers 200 or 408 with the counts, at 408 with the latest
+// calls too, so that the log of a failed test says what came instead.
+func (s *Server) expect(w http.ResponseWriter, r *http.Request) {
+	count, err := strconv.Atoi(r.FormValue("count"))
+	if err != nil || count < 1 {
+		refuse(w, fmt.Errorf(`"count" must be a number of events, at least 1, found %q`, r.FormValue("count")))
+		return
+	}
+	timeout := defaultExpectTimeout
+	if text := r.FormValue("timeout"); text != "" {
+		timeout, err = time.ParseDuration(text)
+		if err != nil || timeout < 0 || timeout > maxExpectTimeout {
+			refuse(w, fmt.Errorf(`"timeout" must be a duration such as "10s", at most %v, found %q`, maxExpectTimeout, text))
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	start := time.Now()
+	reached, forget := s.counters.await(count)
+	defer forget()
+	status := http.StatusOK
+	select {
+	case <-reached:
+	case <-ctx.Done():
+		status = http.StatusRequestTimeout
+	}
+
+	var reply struct {
+		Expected int    `json:"expected"`
+		WaitedMS int64  `json:"waited_ms"`
+		Received        // embedded: its members stand beside
+		Calls    []Call `json:"latest,omitzero"`
+	}
+	reply.Expected, reply.WaitedMS, reply.Received = count, time.Since(start).Milliseconds(), s.Received()
+	if status != http.StatusOK {
+		reply.Calls = s.Recent(expectLatest)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	show(w, reply)
+}
+
 // forgetReceived starts the counts anew.
 func (s *Server) forgetReceived(w http.ResponseWriter, _ *http.Request) {
 	s.Forget()
@@ -85,7 +137,7 @@ func (s *Server) endTrouble(w http.ResponseWriter, _ *http.Request) {
 	show(w, s.Trouble())
 }
 
-// show answers 200 with v, made for eyes.
+// show answers with v, indented for people to read.
 func show(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.MarshalWrite(w, v, jsontext.WithIndent("  "), json.Deterministic(true)); err == nil {
@@ -98,8 +150,12 @@ func refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), http.StatusBadRequest)
 }
 
-// showHelp says what this is.
-func (s *Server) showHelp(w http.ResponseWriter, r *http.Request) {
+// showHome shows the page to a browser, and the help to everybody else.
+func (s *Server) showHome(w http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.showPage(w, r)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprintf(w, help, r.Host)
 	for _, p := range Presets() {
@@ -111,14 +167,17 @@ func (s *Server) showHelp(w http.ResponseWriter, r *http.Request) {
 const help = `This is a stand-in for the Customer.io Data Pipelines API.
 
 Send it events (basic auth, the key as user name; X-Strict-Mode: 1 to be told what is wrong):
-  POST /v1/track     one event
-  POST /v1/batch     {"batch":[…]}
+  POST /v1/identify, /v1/track, /v1/page, /v1/screen, /v1/group, /v1/alias     one event
+  POST /v1/batch, /v1/import                                                   {"batch":[…]}
 
-See what arrived:
+See what arrived (or open http://%[1]s in a browser):
   curl http://%[1]s/sandbox/received           counts
   curl http://%[1]s/sandbox/received?last=5    and the latest calls
   curl http://%[1]s/sandbox/received?ids=1     how often each messageId was accepted
   curl -X DELETE http://%[1]s/sandbox/received
+
+Wait until so many different messageIds have arrived (200), but no longer than that (408):
+  curl -f "http://%[1]s/sandbox/expect?count=3&timeout=10s"
 
 Make trouble:
   curl -X PUT http://%[1]s/sandbox/trouble -d '{"preset":"down","for":"30s"}'
@@ -127,7 +186,7 @@ Make trouble:
   curl http://%[1]s/sandbox/trouble
   curl -X DELETE http://%[1]s/sandbox/trouble
 
-A rule may have: preset, match (event, message_id, user_id), after, for, over (calls, per), rate, count,
+A rule may have: preset, match (type, event, message_id, user_id), after, for, over (calls, per), rate, count,
 do (store, delay, status, header, retry_after, retry_at, body, end: close reset hang cut cut_reset).
 The presets:
 `

@@ -18,34 +18,34 @@ type answer struct {
 	body   string
 	end    End
 
-	stored  []heard // events taken
-	dropped int     // events answered 2xx and thrown away
+	accepted []event
+	dropped  int // events answered 2xx and thrown away
 }
 
 // apply waits out the delay and returns what becomes of c. A client that
-// leaves meanwhile gets no answer, and its events are only taken if they were
+// leaves meanwhile gets no answer, and its events are only accepted if they were
 // before.
 func (do Action) apply(ctx context.Context, c *call) answer {
-	var taken answer
+	var stored answer
 	if do.Store {
-		taken = c.honest()
+		stored = c.documentedAnswer()
 	}
 	if !pause(ctx, do.Delay) {
-		return answer{end: Hang, stored: taken.stored, dropped: taken.dropped}
+		return answer{end: Hang, accepted: stored.accepted, dropped: stored.dropped}
 	}
-	if do.honest() {
+	if do.documented() {
 		if do.Store {
-			return taken
+			return stored
 		}
-		return c.honest()
+		return c.documentedAnswer()
 	}
 	a := answer{
-		status:  cmp.Or(do.Status, http.StatusOK),
-		header:  do.headers(time.Now()),
-		body:    do.Body,
-		end:     do.End,
-		stored:  taken.stored,
-		dropped: taken.dropped,
+		status:   cmp.Or(do.Status, http.StatusOK),
+		header:   do.headers(time.Now()),
+		body:     do.Body,
+		end:      do.End,
+		accepted: stored.accepted,
+		dropped:  stored.dropped,
 	}
 	if a.body == "" {
 		a.body = do.defaultBody(a.status)
@@ -93,8 +93,8 @@ func (do Action) with(key, value string) map[string]string {
 	return header
 }
 
-// defaultBody is what an answer says that was given no words. One that is to
-// be cut needs some.
+// defaultBody is the body of an answer for which none was given. One that is
+// to be cut off needs some.
 func (do Action) defaultBody(status int) string {
 	switch {
 	case status == http.StatusOK, do.End == Cut, do.End == CutReset:
@@ -106,7 +106,7 @@ func (do Action) defaultBody(status int) string {
 	}
 }
 
-// send gives the answer, or fails to in the way it should.
+// send writes the answer, or fails to in the way it should.
 func (a answer) send(w http.ResponseWriter, r *http.Request) {
 	switch a.end {
 	case Close:
@@ -127,7 +127,8 @@ func (a answer) send(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write sends headers that promise the whole body, and so much of it.
+// write sends headers that announce the whole body, and the first upTo bytes
+// of it.
 func (a answer) write(w http.ResponseWriter, upTo int) {
 	h := w.Header()
 	if a.body != "" {
@@ -140,7 +141,7 @@ func (a answer) write(w http.ResponseWriter, upTo int) {
 		h.Set("Content-Length", strconv.Itoa(len(a.body)))
 	}
 	w.WriteHeader(a.status)
-	io.WriteString(w, a.body[:upTo]) // a client that left is no trouble of ours
+	io.WriteString(w, a.body[:upTo]) // an error means that the client has left
 	if upTo < len(a.body) {
 		http.NewResponseController(w).Flush()
 	}
@@ -153,7 +154,7 @@ func reset(w http.ResponseWriter) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS would say good-bye first
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS would announce the end first
 		conn = secure.NetConn()
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
