@@ -57,7 +57,7 @@ type Ingest struct {
 	SocketGroup string `yaml:"socket_group" doc:"group of socket and http_socket, a name or a number; empty leaves the daemon's"`
 	HTTP        string `yaml:"http" default:"127.0.0.1:8484" doc:"TCP address that takes HTTP; empty turns it off"`
 	HTTPSocket  string `yaml:"http_socket" doc:"Unix socket that takes HTTP; empty turns it off"`
-	KeyFile     string `yaml:"key_file" doc:"file that holds the key HTTP clients on TCP must send; required to bind beyond loopback"`
+	KeyFile     string `yaml:"key_file" doc:"file that holds the key HTTP clients must send, on http and http_socket; without a colon in it; required to bind beyond loopback"`
 	Accept      string `yaml:"accept" default:"lifecycle" allow:"lifecycle track" doc:"lifecycle takes the seven mobile lifecycle events, track any track event with a name"`
 
 	Key Secret // what KeyFile holds; empty without one

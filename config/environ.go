@@ -36,7 +36,7 @@ func (l *loader) lookup(env string) (text string, set bool) {
 var serviceLink = regexp.MustCompile(`_(SERVICE_(HOST|PORT)|PORT)(_|$)`)
 
 // reportStrayVariables tells of variables that look like ours and name no key:
-// those under a section, and those a slip away from a key. Others that begin
+// those under a section, those a slip away from a key, and those that lack only a section. Others that begin
 // with the prefix are somebody else's.
 func (l *loader) reportStrayVariables() {
 	known := []string{envConfig}
@@ -53,8 +53,12 @@ func (l *loader) reportStrayVariables() {
 		if !ours || slices.Contains(known, name) || serviceLink.MatchString(name) {
 			continue
 		}
+		hint := didYouMean(name, known)
+		if at := slices.IndexFunc(known, func(k string) bool { return strings.HasSuffix(k, "_"+rest) }); hint == "" && at >= 0 {
+			hint = didYouMean(known[at], known) // the section was left out
+		}
 		section, _, _ := strings.Cut(rest, "_")
-		if hint := didYouMean(name, known); hint != "" || sections[section] {
+		if hint != "" || sections[section] {
 			l.reportAt(name, "", "no such variable"+hint)
 		}
 	}

@@ -150,6 +150,25 @@ log: {level: loud}
 			`/c.yaml:2: ingest.key_file: /empty is empty, allowed one key`,
 		},
 	},
+	"a key with a colon": {
+		host: host{
+			file:  "upstream: {region: us, api_key_file: /key}\ningest: {key_file: /in}\n",
+			files: map[string]string{"/key": "sesame", "/in": "open:sesame\n"},
+		},
+		want: []string{
+			`/c.yaml:2: ingest.key_file: /in holds a key with a colon, allowed one without: clients send it as the user name of Basic auth, which ends at the first colon`,
+		},
+	},
+	"a key in place of its file": {
+		host: host{file: "upstream: {region: us, api_key_file: sesame}\n"},
+		want: []string{
+			`/c.yaml:1: upstream.api_key_file: found a name without a directory that is no file here (not shown, as it may be the key itself), allowed the path of a file that holds the key`,
+		},
+	},
+	"a variable without its section": {
+		host: host{env: enough("TRACKD_API_KEY=sesame")},
+		want: []string{`TRACKD_API_KEY: no such variable; did you mean TRACKD_UPSTREAM_API_KEY?`},
+	},
 	"a key that is none": {
 		host: host{env: map[string]string{"TRACKD_UPSTREAM_REGION": "us", "TRACKD_UPSTREAM_API_KEY": "open sesame"}},
 		want: []string{`TRACKD_UPSTREAM_API_KEY: upstream.api_key: found something else, allowed one word of printable ASCII`},

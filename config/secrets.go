@@ -28,6 +28,9 @@ func (l *loader) require() {
 	}
 	if path := l.config.Ingest.KeyFile; path != "" {
 		l.config.Ingest.Key = l.readSecret("ingest.key_file", path)
+		if strings.ContainsRune(l.config.Ingest.Key.Reveal(), ':') {
+			l.report("ingest.key_file", fmt.Sprintf("%s holds a key with a colon, allowed one without: clients send it as the user name of Basic auth, which ends at the first colon", path))
+		}
 	}
 	l.checkCertificates()
 }
@@ -80,6 +83,9 @@ func (l *loader) readSecret(key, path string) Secret {
 	var secret Secret
 	text, err := l.ReadFile(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && !strings.ContainsRune(path, '/'):
+		// A key put where its file should be named must not reach the log.
+		l.report(key, "found a name without a directory that is no file here (not shown, as it may be the key itself), allowed the path of a file that holds the key")
 	case err != nil:
 		l.report(key, fmt.Sprintf("%v; it must be there and readable by user %d, as whom trackd runs", err, l.EUID))
 	case len(strings.TrimSpace(string(text))) == 0:

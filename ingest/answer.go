@@ -3,6 +3,7 @@ package ingest
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"trackd/event"
 )
@@ -70,6 +71,17 @@ func notTaken(res result) *answer {
 	default:
 		return busy(res.code, "the queue failed; this request may or may not have been kept: send it again, with the same messageId if it has one")
 	}
+}
+
+// notFound returns the answer for a path that is not served. It tells clients
+// of the older Track API, which has other paths, from mistyped ones.
+func notFound(path string) *answer {
+	a := &answer{status: http.StatusNotFound, code: codeNotFound, message: "trackd serves POST /v1/track and /v1/batch"}
+	if strings.HasPrefix(path, "/api/") {
+		a.message = "this is a path of Customer.io's Track API, which trackd does not carry: " +
+			"it serves the Data Pipelines API, POST /v1/track and /v1/batch; use an SDK for that"
+	}
+	return a
 }
 
 // bad returns the answer for an event or a batch that no queue should keep.

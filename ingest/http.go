@@ -40,7 +40,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) *answer {
 		a.hangUp = true
 		return a
 	case !known:
-		return &answer{status: http.StatusNotFound, code: codeNotFound, message: "trackd serves /v1/track and /v1/batch"}
+		return notFound(r.URL.Path)
 	case r.Method != http.MethodPost:
 		return &answer{
 			status: http.StatusMethodNotAllowed, header: [2]string{"Allow", http.MethodPost}, code: codeMethod,
@@ -65,6 +65,8 @@ func callOf(path string) (call string, known bool) {
 	switch call {
 	case "track", "batch", "identify", "page", "screen", "group", "alias":
 		return call, ok
+	case "import": // what some SDKs call the batch endpoint
+		return "batch", ok
 	}
 	return "", false
 }

@@ -96,6 +96,8 @@ func TestHTTPDoor(t *testing.T) {
 			`{"accepted":2,"rejected":0,"refused":0,"errors":[]}`, 2, 0},
 		{"a batch, slash", "POST", "/v1/batch/", batch(opened), nil, 200,
 			`{"accepted":1,"rejected":0,"refused":0,"errors":[]}`, 1, 0},
+		{"a batch, as other SDKs name it", "POST", "/v1/import", batch(opened), nil, 200,
+			`{"accepted":1,"rejected":0,"refused":0,"errors":[]}`, 1, 0},
 		{"an empty batch", "POST", "/v1/batch", batch(), nil, 200,
 			`{"accepted":0,"rejected":0,"refused":0,"errors":[]}`, 0, 0},
 		{"a batch in gzip", "POST", "/v1/batch", zipped(t, batch(opened)), []string{gz}, 200,
@@ -138,6 +140,18 @@ func TestHTTPDoor(t *testing.T) {
 			}
 			q.checkKept(t, c.events, c.rejects)
 		})
+	}
+}
+
+func TestPathsOfTheTrackAPIAreToldFromMistypedOnes(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/api/v1/customers/5/events": true, "/api/v2/batch": true, "/v1/tracks": false, "/": false,
+	} {
+		w := httptest.NewRecorder()
+		open(t, &shelf{}).Handler().ServeHTTP(w, request("POST", path, opened))
+		if got := strings.Contains(w.Body.String(), "Track API"); w.Code != 404 || got != want {
+			t.Errorf("%s: %d %s, want 404 and the Track API named: %t", path, w.Code, w.Body, want)
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func (r *replies) take(dst []byte) (out []byte, final bool) {
 	if final && last != nil {
 		dst, stale = append(appendJSON(dst, *last), '\n'), true
 	}
-	if stale || final && n > 0 {
+	if stale || n > 0 { // so that whatever was written last, the counts are the last line
 		dst = appendCounts(dst, total)
 	}
 	if more {

@@ -1,10 +1,12 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -241,6 +243,23 @@ func TestClientThatNeverReadsLosesNothingAndKeepsNothingWaiting(t *testing.T) {
 	c.Close() // unread replies make this a reset
 	stop()
 	q.checkKept(t, good, bad)
+}
+
+// A client takes the last line for the final counts, however its reads fell.
+func TestTheLastReplyLineIsAlwaysTheCounts(t *testing.T) {
+	r := newReplies()
+	why := &event.Error{Code: event.Malformed}
+	r.add(counts{rejected: maxWritten + 1}, slices.Repeat([]note{{line: 1, why: why}}, maxWritten+1))
+	var said []byte
+	for range 2 { // both written before the connection ends
+		said, _ = r.take(said)
+	}
+	r.finish()
+	said, final := r.take(said)
+	last := said[bytes.LastIndexByte(said[:len(said)-1], '\n')+1:]
+	if want := `{"accepted":0,"rejected":51,"refused":0}` + "\n"; !final || string(last) != want {
+		t.Errorf("final: %t, last line %s, want %s", final, last, want)
+	}
 }
 
 func TestNotesPastTheirBoundAreOnlyCounted(t *testing.T) {

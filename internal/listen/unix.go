@@ -23,10 +23,6 @@ import (
 	"time"
 )
 
-// maxPath is the longest socket path Linux takes: sun_path in unix(7) has 108
-// bytes, the last of them zero.
-const maxPath = 107
-
 // dirMode is for directories that have to be made: others have no business there.
 const dirMode = 0o750
 
@@ -127,7 +123,11 @@ func makeDir(dir string, gid int) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(dir, dirMode); err != nil {
+		// The group must be able to pass through every new directory.
+		if err := makeDir(filepath.Dir(dir), gid); err != nil {
+			return err
+		}
+		if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		return chown(dir, gid)
