@@ -43,12 +43,20 @@ func (t Type) String() string {
 
 // ParseType is the inverse of String.
 func ParseType(s string) (Type, error) {
-	for _, t := range Types() {
-		if s == t.String() {
-			return t, nil
-		}
+	if t, known := typeNamed([]byte(s)); known {
+		return t, nil
 	}
 	return 0, fmt.Errorf("call type %q: want track, identify, page, screen, group or alias", s)
+}
+
+// typeNamed returns the type that name spells.
+func typeNamed(name []byte) (t Type, known bool) {
+	for t := TypeTrack; t <= TypeAlias; t++ {
+		if t.String() == string(name) {
+			return t, true
+		}
+	}
+	return 0, false
 }
 
 // Persons holds the hashes of the ids by which an event names persons: its

@@ -11,17 +11,17 @@ import (
 // Code says in one word why an event was not accepted. The set is closed.
 type Code string
 
-// The codes of a refusal.
+// The codes of a rejection.
 const (
 	Malformed    Code = "malformed"     // not one JSON object in valid UTF-8 with unique keys
 	Invalid      Code = "invalid"       // a field is missing or of the wrong kind
 	NotLifecycle Code = "not_lifecycle" // the accept setting excludes this call or name
-	Oversize     Code = "oversize"      // larger than MaxBytes once normalised, or than the door takes
+	Oversize     Code = "oversize"      // larger than MaxBytes once normalised, or than MaxInputBytes before
 )
 
 // weight orders the codes: an Error with several problems bears the heaviest.
-// Oversize outweighs the judgement of content because input beyond the door's
-// bound is not read at all; so an event does not change its code on the way
+// Oversize outweighs the judgement of content because input beyond
+// MaxInputBytes is not read at all; so an event does not change its code on the way
 // from 33 KB to 66 KB. Malformed stands alone: nothing else is judged then.
 func (c Code) weight() int {
 	switch c {
@@ -53,7 +53,7 @@ func (p Problem) String() string {
 	return p.Field + ": " + s
 }
 
-// Error is the refusal of one event: every problem found, together.
+// Error is the rejection of one event: every problem found, together.
 type Error struct {
 	Code     Code // the heaviest: malformed, oversize, not_lifecycle, invalid
 	Problems []Problem
@@ -80,8 +80,8 @@ func (e *Error) add(code Code, p Problem) {
 	e.Problems = append(e.Problems, p)
 }
 
-// refusal is an Error with a single problem.
-func refusal(code Code, p Problem) *Error {
+// reject returns an Error with a single problem.
+func reject(code Code, p Problem) *Error {
 	e := new(Error)
 	e.add(code, p)
 	return e
@@ -123,7 +123,7 @@ func show(value []byte) string {
 	return string(value[:min(len(value), 4*maxFound)])
 }
 
-// tooLarge is the refusal of size bytes where at most limit are taken.
+// tooLarge is the problem of size bytes where at most limit are taken.
 func tooLarge(size int, what string, limit int) Problem {
 	return Problem{
 		Found:   fmt.Sprintf("%d bytes %s", size, what),

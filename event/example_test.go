@@ -24,7 +24,7 @@ func ExampleParser_Parse() {
 	// {"event":"Application Opened","userId":"42","messageId":"m-1","properties":{"build":"421","screen":"home"},"type":"track","timestamp":"2024-01-15T10:30:00.000Z"}
 }
 
-func ExampleParser_Parse_refused() {
+func ExampleParser_Parse_rejected() {
 	raw := []byte(`{"event":"application opened","timestamp":1705314600}`)
 
 	_, err := event.Parser{}.Parse(raw, time.Now())
@@ -38,32 +38,33 @@ func ExampleParser_Parse_refused() {
 	// not_lifecycle
 	// - event: found "application opened", allowed one of the seven lifecycle events (did you mean "Application Opened"?); the setting accept: track admits any name
 	// - timestamp: found 1705314600, allowed an RFC 3339 time with offset such as "2024-01-15T10:30:00.000Z"; a number would be read as milliseconds, and Unix seconds become a day in 1970
-	// - userId: found neither userId nor anonymousId, allowed at least one of them, as a non-empty string
+	// - userId: found neither userId nor anonymousId nor groupId, allowed at least one of them, as a non-empty string
 }
 
-func ExampleParser_ParseBatch() {
+func ExampleOpenBatch() {
 	now := time.Date(2024, 1, 15, 10, 30, 0, 0, time.UTC)
-	body := []byte(`{
+	batch, err := event.OpenBatch([]byte(`{
 		"context": {"library": {"name": "an-sdk"}},
 		"batch": [
 			{"type":"track","event":"Application Crashed","userId":"p","messageId":"m-1","timestamp":"2024-01-15T10:29:58Z"},
+			{"type":"track","event":"Application Crashed","userId":"p","properties":{"memory":NaN}},
 			{"type":"identify","userId":"p"}
 		]
-	}`)
-
-	items, err := event.Parser{}.ParseBatch(body, now)
+	}`))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	for i, item := range items {
-		if item.Err != nil {
-			fmt.Println(i, item.Err)
+	for item, ok := batch.Next(); ok; item, ok = batch.Next() {
+		ev, err := event.Parser{}.Parse(item.Raw, now)
+		if err != nil {
+			fmt.Println(err)
 			continue
 		}
-		fmt.Println(i, string(item.Event.Body))
+		fmt.Println(string(ev.Body))
 	}
 	// Output:
-	// 0 {"type":"track","event":"Application Crashed","userId":"p","messageId":"m-1","timestamp":"2024-01-15T10:29:58Z","context":{"library": {"name": "an-sdk"}}}
-	// 1 not_lifecycle: type: found "identify", allowed "track", whatever the setting accept says
+	// {"type":"track","event":"Application Crashed","userId":"p","messageId":"m-1","timestamp":"2024-01-15T10:29:58Z","context":{"library": {"name": "an-sdk"}}}
+	// malformed: found invalid character 'N' at start of value at byte 82, allowed one JSON object in valid UTF-8 with unique keys
+	// not_lifecycle: type: found "identify", allowed "track"; the setting accept: all admits every call
 }

@@ -2,25 +2,27 @@ package event
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// verdict collects what is wrong with one event, and what has to change on its
-// way to normal form.
-type verdict struct {
+// draft is one event on its way to normal form: where its members stand, what
+// is wrong with them, and what has to change.
+type draft struct {
 	outline
-	raw    []byte
-	accept Accept
+	parser Parser
+	raw    []byte // what the outline's offsets count in
 
-	id, name string
-	persons  Persons
-	refusal  Error
+	call      Type
+	id, name  string
+	persons   Persons
+	rejection Error
 
-	// Arrays, so that a verdict needs no heap. Each of the 18 places in the
-	// outline changes at most once.
-	splices [18]splice
+	// Arrays, so that a draft needs no heap. Each of the 14 top-level members and
+	// 7 properties that some rule speaks of changes at most once.
+	splices [21]splice
 	spliced int
 	absent  [3]addition // members to add, in this order
 	added   int
@@ -30,174 +32,248 @@ type verdict struct {
 type addition struct{ name, value string }
 
 // judge applies every rule.
-func (v *verdict) judge(now time.Time) {
-	if !v.judgeType() {
+func (d *draft) judge(now time.Time) {
+	if !d.judgeType() {
 		return
 	}
-	v.judgeEvent()
-	v.judgeMessageID(now)
-	v.judgeTimestamp(now)
-	v.judgeUser()
-	v.judgeObject("properties", v.properties)
-	v.judgeObject("context", v.context)
-	v.judgeObject("integrations", v.integrations)
-	v.judgeSpec()
-	v.remove(v.sentAt)
-	v.remove(v.writeKey)
+	d.judgeName()
+	d.judgeMessageID(now)
+	d.judgeTimestamp(now)
+	d.judgeIDs()
+	d.judgeObject("properties", d.properties)
+	d.judgeObject("traits", d.traits)
+	d.judgeObject("context", d.context)
+	d.judgeObject("integrations", d.integrations)
+	if d.call == TypeTrack {
+		d.judgeSpec()
+	}
+	d.remove(d.sentAt)
+	d.remove(d.writeKey)
 }
 
-// judgeType reports whether this is, or is meant to be, a track call.
-func (v *verdict) judgeType() bool {
-	switch {
-	case v.blank(v.typ):
-		v.fill(v.typ, "type", "track")
-	case v.kind(v.typ) != jsontext.KindString:
-		v.refuse(Invalid, "type", v.typ, `"track"`)
-	case string(v.text(v.typ)) != "track":
-		v.refuse(NotLifecycle, "type", v.typ, `"track", whatever the setting accept says`)
+// judgeType decides which call this is and reports whether the rules of that
+// call are to be applied: not to a call that is excluded or unknown.
+func (d *draft) judgeType() bool {
+	d.call = d.parser.call
+	if d.blank(d.typ) {
+		d.fill(d.typ, "type", d.call.String())
+	} else if d.kind(d.typ) != jsontext.KindString {
+		d.reject(Invalid, "type", d.typ, d.parser.types()) // and judged on, to tell all problems at once
+	} else {
+		call, known := typeNamed(d.text(d.typ))
+		if !known || d.parser.atEndpoint && call != d.call {
+			d.reject(Invalid, "type", d.typ, d.parser.types())
+			return false
+		}
+		d.call = call
+	}
+	if d.call != TypeTrack && d.parser.Accept != All {
+		d.rejection.add(NotLifecycle, Problem{
+			Field: "type", Found: fmt.Sprintf("%q", d.call), Allowed: `"track"; the setting accept: all admits every call`,
+		})
 		return false
 	}
 	return true
 }
 
-// judgeEvent holds the name against the accept setting. Names match exactly:
-// the destination would take a misspelt one and recognise nothing.
-func (v *verdict) judgeEvent() {
-	if v.blank(v.event) || v.kind(v.event) != jsontext.KindString {
-		v.refuse(Invalid, "event", v.event, "the name of the event, a non-empty string")
+// types says in words which types pass.
+func (p Parser) types() string {
+	switch {
+	case p.atEndpoint:
+		return fmt.Sprintf("%q, as the endpoint says", p.call)
+	case p.Accept == All:
+		return `"track", "identify", "page", "screen", "group" or "alias"`
+	}
+	return `"track"`
+}
+
+// judgeName finds the event's name, and holds that of a track call against the
+// accept setting. Names match exactly: the destination would take a misspelt
+// one and recognise nothing.
+func (d *draft) judgeName() {
+	switch d.call {
+	case TypeTrack:
+	case TypePage, TypeScreen: // a name is optional there, and any value of it passes
+		if d.kind(d.pageName) == jsontext.KindString {
+			d.name = string(d.text(d.pageName))
+		}
+		return
+	default:
 		return
 	}
-	name := v.text(v.event)
-	if v.name = lifecycleName(name); v.name != "" {
+
+	if d.blank(d.event) || d.kind(d.event) != jsontext.KindString {
+		d.reject(Invalid, "event", d.event, "the name of the event, a non-empty string")
 		return
 	}
-	v.name = string(name)
-	if v.accept == Track {
+	name := d.text(d.event)
+	if d.name = lifecycleName(name); d.name != "" {
+		return
+	}
+	d.name = string(name)
+	if d.parser.Accept != Lifecycle {
 		return
 	}
 	allowed := "one of the seven lifecycle events"
-	if near := nearestName(v.name); near != "" {
+	if near := nearestName(d.name); near != "" {
 		allowed += fmt.Sprintf(" (did you mean %q?)", near)
 	}
-	v.refuse(NotLifecycle, "event", v.event, allowed+"; the setting accept: track admits any name")
+	d.reject(NotLifecycle, "event", d.event, allowed+"; the setting accept: track admits any name")
 }
 
 // judgeMessageID takes the app's id or mints one.
-func (v *verdict) judgeMessageID(now time.Time) {
-	if v.blank(v.messageID) {
-		v.id = mintID(now)
-		v.fill(v.messageID, "messageId", v.id)
+func (d *draft) judgeMessageID(now time.Time) {
+	if d.blank(d.messageID) {
+		d.id = mintID(now)
+		d.fill(d.messageID, "messageId", d.id)
 		return
 	}
-	if v.judgeID("messageId", v.messageID) {
-		v.id = string(v.text(v.messageID))
+	if d.judgeID("messageId", d.messageID) {
+		d.id = string(d.text(d.messageID))
 	}
-	if len(v.id) > MaxIDBytes {
-		v.refusal.add(Invalid, Problem{
+	if len(d.id) > MaxIDBytes {
+		d.rejection.add(Invalid, Problem{
 			Field:   "messageId",
-			Found:   fmt.Sprintf("%d bytes", len(v.id)),
+			Found:   fmt.Sprintf("%d bytes", len(d.id)),
 			Allowed: fmt.Sprintf("at most %d bytes", MaxIDBytes),
 		})
 	}
 }
 
-// judgeTimestamp takes the app's time or stamps the event now: the destination
-// would otherwise use the time of receipt, which may be an outage later.
-func (v *verdict) judgeTimestamp(now time.Time) {
+// judgeTimestamp takes the app's time, from timestamp or, where there is none,
+// from originalTimestamp, which some SDKs send instead. An event without either
+// is stamped now: the destination would otherwise use the time of receipt, which
+// may be an outage later.
+func (d *draft) judgeTimestamp(now time.Time) {
 	const allowed = `an RFC 3339 time with offset such as "2024-01-15T10:30:00.000Z"`
+	field, from := "timestamp", d.timestamp
+	if d.blank(from) {
+		field, from = "originalTimestamp", d.originalTimestamp
+	}
 	switch {
-	case v.blank(v.timestamp):
-		v.fill(v.timestamp, "timestamp", now.UTC().Format(mintedTime))
-	case v.kind(v.timestamp) == jsontext.KindNumber:
-		v.refuse(Invalid, "timestamp", v.timestamp, allowed+
+	case d.blank(from):
+		d.fill(d.timestamp, "timestamp", now.UTC().Format(mintedTime))
+	case d.kind(from) == jsontext.KindNumber:
+		d.reject(Invalid, field, from, allowed+
 			"; a number would be read as milliseconds, and Unix seconds become a day in 1970")
-	case v.kind(v.timestamp) != jsontext.KindString:
-		v.refuse(Invalid, "timestamp", v.timestamp, allowed)
+	case d.kind(from) != jsontext.KindString:
+		d.reject(Invalid, field, from, allowed)
 	default:
-		came := string(v.text(v.timestamp))
+		came := string(d.text(from))
 		sent, ok := checkTimestamp(came)
-		if !ok {
-			v.refuse(Invalid, "timestamp", v.timestamp, allowed)
-		} else if sent != came {
-			v.replace(v.timestamp, `"`+sent+`"`)
+		switch {
+		case !ok:
+			d.reject(Invalid, field, from, allowed)
+		case d.blank(d.timestamp):
+			d.fill(d.timestamp, "timestamp", strings.Clone(sent)) // else came would need the heap always
+		case sent != came:
+			d.replace(d.timestamp, `"`+sent+`"`)
 		}
 	}
 }
 
-// judgeUser asks for at least one id of the person. The published schema wants
-// exactly one, but its own mobile SDKs send both.
-func (v *verdict) judgeUser() {
-	named := false
-	for _, id := range [...]struct {
+// judgeIDs brings the ids of persons and groups into normal form and asks for
+// those that the call needs. The published schema wants exactly one of userId
+// and anonymousId, but its own mobile SDKs send both.
+func (d *draft) judgeIDs() {
+	var there [4]bool
+	for i, id := range [...]struct {
 		field string
 		member
-	}{{"userId", v.userID}, {"anonymousId", v.anonymousID}} {
-		if v.blank(id.member) {
-			v.remove(id.member)
+	}{{"userId", d.userID}, {"anonymousId", d.anonymousID}, {"previousId", d.previousID}, {"groupId", d.groupID}} {
+		if d.blank(id.member) {
+			d.remove(id.member)
 			continue
 		}
-		if v.judgeID(id.field, id.member) {
-			v.persons.add(v.text(id.member))
+		there[i] = true // well or badly: one problem is enough
+		if d.judgeID(id.field, id.member) && id.field != "groupId" {
+			d.persons.add(d.text(id.member))
 		}
-		named = true // well or badly: one problem is enough
 	}
-	if !named {
-		v.refusal.add(Invalid, Problem{
-			Field:   "userId",
-			Found:   "neither userId nor anonymousId",
-			Allowed: "at least one of them, as a non-empty string",
-		})
+
+	user, anonymous, previous, group := there[0], there[1], there[2], there[3]
+	missing := func(field, found, allowed string) {
+		d.rejection.add(Invalid, Problem{Field: field, Found: found, Allowed: allowed})
+	}
+	switch d.call {
+	case TypeTrack:
+		if !user && !anonymous && !group {
+			missing("userId", "neither userId nor anonymousId nor groupId", "at least one of them, as a non-empty string")
+		}
+	case TypeIdentify, TypePage, TypeScreen:
+		if !user && !anonymous {
+			missing("userId", "neither userId nor anonymousId", "at least one of them, as a non-empty string")
+		}
+	case TypeGroup:
+		if !group {
+			missing("groupId", "nothing", "a non-empty string")
+		}
+	case TypeAlias:
+		if !user {
+			missing("userId", "nothing", "a non-empty string")
+		}
+		if !previous {
+			missing("previousId", "nothing", "a non-empty string")
+		}
 	}
 }
 
 // judgeID makes a string of a number and reports whether m is an id at all.
-func (v *verdict) judgeID(field string, m member) bool {
-	switch v.kind(m) {
+func (d *draft) judgeID(field string, m member) bool {
+	switch d.kind(m) {
 	case jsontext.KindString:
 		return true
 	case jsontext.KindNumber:
-		v.quote(m)
+		d.quote(m)
 		return true
 	}
-	v.refuse(Invalid, field, m, "a string or a number")
+	d.reject(Invalid, field, m, "a string or a number")
 	return false
 }
 
-// judgeObject removes null and refuses what is no object.
-func (v *verdict) judgeObject(field string, m member) {
-	switch v.kind(m) {
-	case jsontext.KindInvalid, jsontext.KindBeginObject:
-	case jsontext.KindNull:
-		v.remove(m)
+// judgeObject removes null, makes an object of an empty array, which is how PHP
+// writes an empty one, and rejects what is no object.
+func (d *draft) judgeObject(field string, m member) {
+	switch {
+	case d.kind(m) == jsontext.KindInvalid, d.kind(m) == jsontext.KindBeginObject:
+	case d.kind(m) == jsontext.KindNull:
+		d.remove(m)
+	case isEmptyArray(m.value(d.raw)):
+		d.replace(m, "{}")
 	default:
-		v.refuse(Invalid, field, m, "an object")
+		d.reject(Invalid, field, m, "an object")
 	}
 }
 
+// isEmptyArray reports whether a valid value is an array of no elements.
+func isEmptyArray(value []byte) bool {
+	return len(value) > 1 && value[0] == '[' && value[skipSpace(value, 1)] == ']'
+}
+
 // judgeSpec applies what the specification says of this event's properties.
-func (v *verdict) judgeSpec() {
-	for _, p := range v.spec[:v.specs] {
-		rule, kind := ruleFor(v.name, p.name), v.kind(p.member)
+func (d *draft) judgeSpec() {
+	for _, p := range d.spec[:d.specs] {
+		rule, kind := ruleFor(d.name, p.name), d.kind(p.member)
 		switch {
 		case rule == free:
 		case kind == jsontext.KindNull:
-			v.remove(p.member)
+			d.remove(p.member)
 		case rule == text && kind == jsontext.KindNumber:
-			v.quote(p.member)
+			d.quote(p.member)
 		case rule == text && kind != jsontext.KindString:
-			v.refuse(Invalid, "properties."+p.name, p.member, "a string or a number")
+			d.reject(Invalid, "properties."+p.name, p.member, "a string or a number")
 		case rule == boolean && kind != jsontext.KindTrue && kind != jsontext.KindFalse:
-			v.refuse(Invalid, "properties."+p.name, p.member, "true or false")
+			d.reject(Invalid, "properties."+p.name, p.member, "true or false")
 		}
 	}
 }
 
 // kind returns the kind of m's value, KindInvalid when m is absent.
-func (v *verdict) kind(m member) jsontext.Kind { return m.kind(v.raw) }
+func (d *draft) kind(m member) jsontext.Kind { return m.kind(d.raw) }
 
 // blank reports whether m is absent, null or "", which all mean the same.
-func (v *verdict) blank(m member) bool {
-	switch v.kind(m) {
+func (d *draft) blank(m member) bool {
+	switch d.kind(m) {
 	case jsontext.KindInvalid, jsontext.KindNull:
 		return true
 	case jsontext.KindString:
@@ -206,46 +282,46 @@ func (v *verdict) blank(m member) bool {
 	return false
 }
 
-// text returns the decoded string, or the digits, that m holds.
-func (v *verdict) text(m member) []byte {
-	if v.kind(m) == jsontext.KindString {
-		return unquote(m.value(v.raw))
+// text returns the decoded string that m holds, or any other value as it stands.
+func (d *draft) text(m member) []byte {
+	if d.kind(m) == jsontext.KindString {
+		return unquote(m.value(d.raw))
 	}
-	return m.value(v.raw)
+	return m.value(d.raw)
 }
 
-// refuse records that m, shown as it is, is not allowed.
-func (v *verdict) refuse(code Code, field string, m member, allowed string) {
-	v.refusal.add(code, Problem{Field: field, Found: show(m.value(v.raw)), Allowed: allowed})
+// reject records that m, shown as it is, is not allowed.
+func (d *draft) reject(code Code, field string, m member, allowed string) {
+	d.rejection.add(code, Problem{Field: field, Found: show(m.value(d.raw)), Allowed: allowed})
 }
 
 // fill gives m a value: in its place, or at the end if it is absent.
-func (v *verdict) fill(m member, name, value string) {
+func (d *draft) fill(m member, name, value string) {
 	if m.end == 0 {
-		v.absent[v.added] = addition{name, value}
-		v.added++
+		d.absent[d.added] = addition{name, value}
+		d.added++
 		return
 	}
-	v.replace(m, `"`+value+`"`)
+	d.replace(m, `"`+value+`"`)
 }
 
 // quote makes m, a number, a string of the same digits.
-func (v *verdict) quote(m member) { v.replace(m, `"`+string(m.value(v.raw))+`"`) }
+func (d *draft) quote(m member) { d.replace(m, `"`+string(m.value(d.raw))+`"`) }
 
 // replace gives m another value.
-func (v *verdict) replace(m member, value string) {
-	v.change(splice{from: m.start, to: m.end, with: value})
+func (d *draft) replace(m member, value string) {
+	d.change(splice{from: m.start, to: m.end, with: value})
 }
 
 // remove takes m out, if it is there.
-func (v *verdict) remove(m member) {
+func (d *draft) remove(m member) {
 	if m.end > 0 {
-		v.change(splice{from: m.key, to: m.end, member: true})
+		d.change(splice{from: m.key, to: m.end, member: true})
 	}
 }
 
 // change records a splice of raw.
-func (v *verdict) change(s splice) {
-	v.splices[v.spliced] = s
-	v.spliced++
+func (d *draft) change(s splice) {
+	d.splices[d.spliced] = s
+	d.spliced++
 }

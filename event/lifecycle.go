@@ -5,23 +5,24 @@ import (
 	"strings"
 )
 
-// Accept says which track calls pass the door.
+// Accept says which calls a [Parser] lets pass.
 type Accept uint8
 
 // The values of Accept.
 const (
 	Lifecycle Accept = iota // the seven events of the specification, see Names
 	Track                   // any track call whose event has a non-empty name
+	All                     // every call of the API
 )
 
-// ParseAccept reads "lifecycle" or "track", the inverse of String.
+// ParseAccept reads "lifecycle", "track" or "all", the inverse of String.
 func ParseAccept(s string) (Accept, error) {
-	for _, a := range []Accept{Lifecycle, Track} {
+	for _, a := range []Accept{Lifecycle, Track, All} {
 		if s == a.String() {
 			return a, nil
 		}
 	}
-	return Lifecycle, fmt.Errorf("accept %q: want %s or %s", s, Lifecycle, Track)
+	return Lifecycle, fmt.Errorf("accept %q: want %s, %s or %s", s, Lifecycle, Track, All)
 }
 
 // String returns the word of the accept setting.
@@ -31,6 +32,8 @@ func (a Accept) String() string {
 		return "lifecycle"
 	case Track:
 		return "track"
+	case All:
+		return "all"
 	}
 	return fmt.Sprintf("Accept(%d)", uint8(a))
 }

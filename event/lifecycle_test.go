@@ -3,7 +3,7 @@ package event
 import "testing"
 
 func TestAcceptReadsWhatItWrites(t *testing.T) {
-	for _, accept := range []Accept{Lifecycle, Track} {
+	for _, accept := range []Accept{Lifecycle, Track, All} {
 		if got, err := ParseAccept(accept.String()); err != nil || got != accept {
 			t.Errorf("%s: got %v, %v", accept, got, err)
 		}
@@ -15,9 +15,9 @@ func TestAcceptReadsWhatItWrites(t *testing.T) {
 }
 
 func TestAcceptRefusesOtherWordsByName(t *testing.T) {
-	for _, word := range []string{"", "Track", "all", "Accept(7)"} {
+	for _, word := range []string{"", "Track", "ALL", "Accept(7)"} {
 		got, err := ParseAccept(word)
-		want := `accept "` + word + `": want lifecycle or track`
+		want := `accept "` + word + `": want lifecycle, track or all`
 		if err == nil || err.Error() != want || got != Lifecycle {
 			t.Errorf("%q: got %v, %v, want %s", word, got, err, want)
 		}

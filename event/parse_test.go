@@ -159,7 +159,7 @@ func TestSizeIsJudgedAfterNormalising(t *testing.T) {
 	// What is removed does not count, up to the bound of the door.
 	sentAt := `{"sentAt":"` + strings.Repeat("x", 30_000) + `",`
 	mustParse(t, Parser{}, []byte(sentAt+padded(MaxBytes)[1:]))
-	spaces := strings.Repeat(" ", (MaxDoorBytes-MaxBytes)/2)
+	spaces := strings.Repeat(" ", (MaxInputBytes-MaxBytes)/2)
 	mustParse(t, Parser{}, []byte(spaces+padded(MaxBytes)+spaces))
 }
 

@@ -7,7 +7,7 @@ import "unicode/utf8"
 // says yes to the plain events that nearly all are, and never says no: what it
 // is not sure of (escapes, arrays, exponents, deep nesting, many members, and
 // all that is wrong) the library judges, and explains. Tests hold every yes
-// against the library. Were one wrong, the destination would refuse the event,
+// against the library. Were one wrong, the destination would reject the event,
 // and it would lie with the dead letters, with the reason.
 
 const (

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// mintedTime is the layout of a timestamp that the door adds, in UTC.
+// mintedTime is the layout of a timestamp that the parser adds, in UTC.
 const mintedTime = "2006-01-02T15:04:05.000Z07:00"
 
 // checkTimestamp reports whether s is a date and time of RFC 3339 with at most
 // nine digits of fraction, and returns it as it is to be sent: s itself, save
 // that an offset without colon ("+0000", as SimpleDateFormat and older Jackson
-// write it) gets one. Leap seconds are refused: most parsers stumble over them.
+// write it) gets one. Leap seconds are rejected: most parsers stumble over them.
 func checkTimestamp(s string) (string, bool) {
 	const seconds = len("2006-01-02T15:04:05")
 	zone := strings.LastIndexAny(s, "Zz+-")

@@ -7,7 +7,7 @@ import (
 
 // HasUser reports whether body names id as its userId or anonymousId, as a
 // string or as a number. It is for operators' filters; delivery never looks
-// into a body. A body that is no JSON object, as a letter from the door may be,
+// into a body. A body that is no JSON object, as rejected input may be,
 // names nobody.
 func HasUser(body []byte, id string) bool {
 	var who struct {

@@ -37,7 +37,7 @@ func (m member) kind(text []byte) jsontext.Kind {
 func members(text []byte, open int) iter.Seq[member] {
 	return func(yield func(member) bool) {
 		for i := skipSpace(text, open+1); text[i] != '}'; {
-			m := member{key: i, colon: skipString(text, i)}
+			m := member{key: i, colon: endOfString(text, i)}
 			i = skipSpace(text, m.colon)
 			m.start = skipSpace(text, i+len(":"))
 			m.end = skipValue(text, m.start)
@@ -51,26 +51,11 @@ func members(text []byte, open int) iter.Seq[member] {
 	}
 }
 
-// elements yields the elements of the array that opens at text[open].
-func elements(text []byte, open int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for i := skipSpace(text, open+1); text[i] != ']'; {
-			end := skipValue(text, i)
-			if !yield(text[i:end]) {
-				return
-			}
-			if i = skipSpace(text, end); text[i] == ',' {
-				i = skipSpace(text, i+1)
-			}
-		}
-	}
-}
-
 // skipValue returns the offset behind the value that begins at text[i].
 func skipValue(text []byte, i int) int {
 	switch text[i] {
 	case '"':
-		return skipString(text, i)
+		return endOfString(text, i)
 	case '{', '[':
 		return skipNested(text, i)
 	}
@@ -93,7 +78,7 @@ func skipNested(text []byte, i int) int {
 	for depth := 0; ; {
 		switch text[i] {
 		case '"':
-			i = skipString(text, i)
+			i = endOfString(text, i)
 			continue
 		case '{', '[':
 			depth++
@@ -103,16 +88,6 @@ func skipNested(text []byte, i int) int {
 			}
 		}
 		i++
-	}
-}
-
-// skipString returns the offset behind the string whose opening quote is text[i].
-func skipString(text []byte, i int) int {
-	for i++; ; i++ {
-		i += bytes.IndexByte(text[i:], '"')
-		if !escaped(text, i) {
-			return i + 1
-		}
 	}
 }
 

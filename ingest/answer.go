@@ -84,13 +84,13 @@ func notFound(path string) *answer {
 	return a
 }
 
-// bad returns the answer for an event or a batch that no queue should keep.
+// bad returns the answer for an event or a batch that is rejected.
 func bad(err *event.Error) *answer {
 	status := http.StatusBadRequest
 	if err.Code == event.Oversize {
 		status = http.StatusRequestEntityTooLarge
 	}
-	return &answer{status: status, code: string(err.Code), message: err.Error(), errors: err.Texts(), refuses: true}
+	return &answer{status: status, code: string(err.Code), message: err.Error(), errors: err.Texts()}
 }
 
 // bodyTooLarge returns the answer for a body of more than limit bytes.

@@ -32,9 +32,9 @@ func (r *arena) reserve(size int) {
 
 // parse judges raw. The Body of the event lies in r.
 func (r *arena) parse(parser event.Parser, raw []byte, now time.Time) (event.Event, error) {
-	ev, rest, err := parser.ParseInto(r.free, raw, now)
-	r.free = rest
-	return ev, err
+	parsed, err := parser.ParseInto(r.free, raw, now)
+	r.free = parsed.Rest
+	return parsed.Event, err
 }
 
 // empty gives all of it back: no event with a Body in r may be in use.

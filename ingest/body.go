@@ -20,7 +20,7 @@ const (
 	// ordinaryBody is the most that a body may hold without a slot. A body
 	// gets to be larger only while there is one, so the memory of HTTP bodies
 	// is at most MaxHTTPConns × ordinaryBody + maxLargeBodies × MaxBatchBytes.
-	ordinaryBody = event.MaxDoorBytes + 1
+	ordinaryBody = event.MaxInputBytes + 1
 
 	// maxLargeBodies is the number of slots.
 	maxLargeBodies = 64

@@ -107,11 +107,11 @@ func (s *Server) traceTaken(ctx context.Context, from source, events []event.Eve
 	}
 }
 
-// asRefusal returns err as the typed error it is by the contract of
-// [event.Parser].
-func asRefusal(err error) *event.Error {
-	if refusal, ok := errors.AsType[*event.Error](err); ok {
-		return refusal
+// asRejection returns err as the typed error it is by the contract of package
+// event.
+func asRejection(err error) *event.Error {
+	if rejection, ok := errors.AsType[*event.Error](err); ok {
+		return rejection
 	}
 	return &event.Error{
 		Code:     event.Malformed,
@@ -123,7 +123,7 @@ func asRefusal(err error) *event.Error {
 // as the contract lets it be kept. It aliases raw.
 func reject(raw []byte, err *event.Error) queue.Reject {
 	return queue.Reject{
-		Body:   raw[:min(len(raw), event.MaxDoorBytes)],
+		Body:   raw[:min(len(raw), event.MaxInputBytes)],
 		Reason: queue.Reason(err.Code),
 		Detail: err.Error(),
 	}

@@ -73,7 +73,7 @@ func TestFirstExcludedEventOfAKindIsWarnedOf(t *testing.T) {
 		`{"event":"Order Paid","userId":"u"}`, `{"type":"page","userId":"u"}`, `{"userId":"u"}`,
 	} {
 		_, err := parser.Parse([]byte(raw), time.Now())
-		s.excluded.note(asRefusal(err))
+		s.excluded.note(asRejection(err))
 	}
 	got := logged()
 	for _, found := range []string{"Order Placed", "Order Paid", "page"} {

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -76,16 +77,16 @@ func TestHTTPDoor(t *testing.T) {
 		{"no encoding, by name", "POST", "/v1/track", opened, []string{"Content-Encoding: identity"}, 200, `{}`, 1, 0},
 		{"white space around it", "POST", "/v1/track", "\r\n " + opened + "\n", nil, 200, `{}`, 1, 0},
 
-		{"no body", "POST", "/v1/track", "", nil, 400, "malformed", 0, 0},
-		{"malformed", "POST", "/v1/track", opened[:20], nil, 400, "malformed", 0, 0},
-		{"two events", "POST", "/v1/track", opened + opened, nil, 400, "malformed", 0, 0},
-		{"invalid UTF-8", "POST", "/v1/track", `{"event":"Application Opened","userId":"` + "\xff" + `"}`, nil, 400, "malformed", 0, 0},
-		{"duplicate keys", "POST", "/v1/track", `{"userId":"u","userId":"v","event":"Application Opened"}`, nil, 400, "malformed", 0, 0},
-		{"nested 10,000 deep", "POST", "/v1/track", deep, nil, 400, "malformed", 0, 0},
-		{"no id", "POST", "/v1/track", noID, nil, 400, "invalid", 0, 0},
-		{"unknown event", "POST", "/v1/track", unknown, nil, 400, "not_lifecycle", 0, 0},
-		{"strict, whatever the header says", "POST", "/v1/track", unknown, []string{"X-Strict-Mode: 0"}, 400, "not_lifecycle", 0, 0},
-		{"larger than the destination takes", "POST", "/v1/track", long(33_000), nil, 413, "oversize", 0, 0},
+		{"no body", "POST", "/v1/track", "", nil, 400, "malformed", 0, 1},
+		{"malformed", "POST", "/v1/track", opened[:20], nil, 400, "malformed", 0, 1},
+		{"two events", "POST", "/v1/track", opened + opened, nil, 400, "malformed", 0, 1},
+		{"invalid UTF-8", "POST", "/v1/track", `{"event":"Application Opened","userId":"` + "\xff" + `"}`, nil, 400, "malformed", 0, 1},
+		{"duplicate keys", "POST", "/v1/track", `{"userId":"u","userId":"v","event":"Application Opened"}`, nil, 400, "malformed", 0, 1},
+		{"nested 10,000 deep", "POST", "/v1/track", deep, nil, 400, "malformed", 0, 1},
+		{"no id", "POST", "/v1/track", noID, nil, 400, "invalid", 0, 1},
+		{"unknown event", "POST", "/v1/track", unknown, nil, 400, "not_lifecycle", 0, 1},
+		{"strict, whatever the header says", "POST", "/v1/track", unknown, []string{"X-Strict-Mode: 0"}, 400, "not_lifecycle", 0, 1},
+		{"larger than the destination takes", "POST", "/v1/track", long(33_000), nil, 413, "oversize", 0, 1},
 		{"larger than ingest reads", "POST", "/v1/track", long(maxLine), nil, 413, "oversize", 0, 0},
 		{"a gzip bomb", "POST", "/v1/track", zipped(t, strings.Repeat(" ", 10<<20)), []string{gz}, 413, "oversize", 0, 0},
 		{"gzip in name only", "POST", "/v1/track", opened, []string{gz}, 400, "malformed", 0, 0},
@@ -104,16 +105,17 @@ func TestHTTPDoor(t *testing.T) {
 			`{"accepted":1,"rejected":0,"refused":0,"errors":[]}`, 1, 0},
 		{"a large batch", "POST", "/v1/batch", batch(strings.Repeat(long(30_000)+",", 15) + opened), nil, 200,
 			`{"accepted":16,"rejected":0,"refused":0,"errors":[]}`, 16, 0},
-		{"no batch", "POST", "/v1/batch", opened, nil, 400, "invalid", 0, 0},
-		{"a malformed batch", "POST", "/v1/batch", batch(opened)[:40], nil, 400, "malformed", 0, 0},
+		{"no batch", "POST", "/v1/batch", opened, nil, 400, "invalid", 0, 1},
+		{"a malformed batch", "POST", "/v1/batch", batch(opened)[:40], nil, 400, "malformed", 0, 1},
 		{"a batch that is too large", "POST", "/v1/batch", strings.Repeat(" ", event.MaxBatchBytes+1), nil, 413, "oversize", 0, 0},
 		{"a batch that is a bomb", "POST", "/v1/batch", zipped(t, strings.Repeat(" ", 10<<20)), []string{gz}, 413, "oversize", 0, 0},
 
-		{"another call", "POST", "/v1/identify", `{"userId":"u"}`, nil, 400, "not_lifecycle", 0, 0},
-		{"another call, slash", "POST", "/v1/page/", "", nil, 400, "not_lifecycle", 0, 0},
-		{"screen", "POST", "/v1/screen", "", nil, 400, "not_lifecycle", 0, 0},
-		{"group", "POST", "/v1/group", "", nil, 400, "not_lifecycle", 0, 0},
-		{"alias", "POST", "/v1/alias", "", nil, 400, "not_lifecycle", 0, 0},
+		{"another call", "POST", "/v1/identify", `{"userId":"u"}`, nil, 400, "not_lifecycle", 0, 1},
+		{"a type that contradicts the endpoint", "POST", "/v1/track", `{"type":"page","userId":"u"}`, nil, 400, "invalid", 0, 1},
+		{"another call, slash", "POST", "/v1/page/", `{"userId":"u"}`, nil, 400, "not_lifecycle", 0, 1},
+		{"screen", "POST", "/v1/screen", `{"userId":"u"}`, nil, 400, "not_lifecycle", 0, 1},
+		{"group", "POST", "/v1/group", `{"userId":"u"}`, nil, 400, "not_lifecycle", 0, 1},
+		{"alias", "POST", "/v1/alias", `{"userId":"u"}`, nil, 400, "not_lifecycle", 0, 1},
 		{"what mobile SDKs call", "POST", "/v1/b", "", nil, 404, "not_found", 0, 0},
 		{"the root", "GET", "/", "", nil, 404, "not_found", 0, 0},
 		{"a path below", "POST", "/v1/track/x", "", nil, 404, "not_found", 0, 0},
@@ -174,7 +176,7 @@ func checkError(t testing.TB, w *httptest.ResponseRecorder, code string) {
 func TestBadItemsOfABatchAreKeptAndTold(t *testing.T) {
 	q := &shelf{}
 	s := open(t, q)
-	huge := `{"event":"` + strings.Repeat("x", 2*event.MaxDoorBytes) + `"}`
+	huge := `{"event":"` + strings.Repeat("x", 2*event.MaxInputBytes) + `"}`
 	w := httptest.NewRecorder()
 	s.Handler().ServeHTTP(w, request("POST", "/v1/batch",
 		`{"batch":[{"event":"Nope","userId":"u"},`+opened+`,7,`+huge+`],"context":{"a":1}}`))
@@ -197,7 +199,7 @@ func TestBadItemsOfABatchAreKeptAndTold(t *testing.T) {
 	}
 	_, rejects := q.kept()
 	if len(rejects) != 3 || rejects[0].Reason != queue.NotLifecycle || string(rejects[1].Body) != "7" ||
-		len(rejects[2].Body) != event.MaxDoorBytes {
+		len(rejects[2].Body) != event.MaxInputBytes {
 		t.Errorf("kept %.200q", rejects)
 	}
 	if n := testutil.ToFloat64(s.metrics.rejected[sourceHTTP]); n != 3 {
@@ -258,15 +260,33 @@ func TestHTTPSaysYesOnlyWhenTheQueueDid(t *testing.T) {
 	})
 }
 
-func TestSingleBadPostCountsAsRefused(t *testing.T) {
-	s := open(t, &shelf{})
-	for path, want := range map[string]event.Code{
-		"/v1/track": event.Malformed, "/v1/batch": event.Malformed, "/v1/identify": event.NotLifecycle,
+func TestABadPostIsADeadLetterAndAnsweredAllTheSame(t *testing.T) {
+	for _, c := range []struct {
+		path, body string
+		want       queue.Reason
+	}{
+		{"/v1/track", "x", queue.Malformed},
+		{"/v1/track", `{"event":"Application Opened"}`, queue.Invalid},
+		{"/v1/batch", `{"batch":[`, queue.Malformed},
+		{"/v1/batch", `{"batch":7}`, queue.Invalid},
+		{"/v1/identify", `{"userId":"u"}`, queue.NotLifecycle},
 	} {
-		before := testutil.ToFloat64(s.metrics.refused[string(want)])
-		s.Handler().ServeHTTP(httptest.NewRecorder(), request("POST", path, "x"))
-		if n := testutil.ToFloat64(s.metrics.refused[string(want)]) - before; n != 1 {
-			t.Errorf("%s: %v refused for %s, want 1", path, n, want)
+		for name, q := range map[string]*shelf{"kept": {}, "not kept": {after: queue.ErrRejectsFull}, "the queue fails": {after: errors.New("input/output error")}} {
+			s := open(t, q)
+			w := httptest.NewRecorder()
+			s.Handler().ServeHTTP(w, request("POST", c.path, c.body))
+			if w.Code != 400 {
+				t.Errorf("%s %s, %s: status %d, want 400", c.path, c.body, name, w.Code)
+			}
+			checkError(t, w, string(c.want))
+			_, rejects := q.kept()
+			if len(rejects) != 1 || string(rejects[0].Body) != c.body || rejects[0].Reason != c.want {
+				t.Errorf("%s %s, %s: rejects %+v, want it as it came, %s", c.path, c.body, name, rejects, c.want)
+			}
+			rejected, refused := testutil.ToFloat64(s.metrics.rejected[sourceHTTP]), testutil.ToFloat64(s.metrics.refused[string(c.want)])
+			if (rejected == 1) != (name == "kept") || refused != 0 {
+				t.Errorf("%s %s, %s: %v counted as rejected, %v as refused for %s", c.path, c.body, name, rejected, refused, c.want)
+			}
 		}
 	}
 }

@@ -180,7 +180,7 @@ func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
 			status, reply, _ := c.answer()
 			return status, reply
 		}
-		large := `{"batch":[` + opened + strings.Repeat(" ", event.MaxDoorBytes) + `]}`
+		large := `{"batch":[` + opened + strings.Repeat(" ", event.MaxInputBytes) + `]}`
 		if status, body := post(`{"batch":[` + opened + `]}`); status != 200 {
 			t.Errorf("a small batch: %d %s, want 200", status, body)
 		}

@@ -8,8 +8,8 @@
 //	                          ◀─answer─────┘
 //
 // Guarantees: nothing is reported as accepted or rejected before Append said
-// that it is kept. What a sender without eyes gets wrong (a line, an item of a
-// batch) is kept as a dead letter; a single bad POST is answered and not kept.
+// that it is kept. Invalid input (a line, a request, an item of a batch) is kept
+// as a dead letter, since many clients never read their replies.
 // No client can stall another or make memory grow without bound: lines,
 // bodies, waiting times, connections and replies all have limits, and a limit
 // answers instead of hanging.
@@ -19,7 +19,7 @@
 //
 // Reading order: ingest.go (Server and its options), run.go (start and stop),
 // commit.go (what an Append means), then the socket: conn.go, reader.go,
-// lines.go, replies.go; then HTTP: http.go, body.go, answer.go; limiter.go (limits
+// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go; limiter.go (limits
 // on connections), alarm.go and metrics.go (what is told to operators).
 package ingest
 

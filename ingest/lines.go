@@ -16,7 +16,7 @@ const (
 	largeRead = 128 << 10
 
 	// maxLine is the longest line kept whole, without its end.
-	maxLine = event.MaxDoorBytes
+	maxLine = event.MaxInputBytes
 )
 
 // line is one line of a stream, without "\n" or "\r\n".

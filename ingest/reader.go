@@ -176,7 +176,7 @@ func (b *batch) parse(parser event.Parser, ln line, now time.Time) (event.Event,
 	}
 	ev, err := b.arena.parse(parser, ln.text, now)
 	if err != nil {
-		return event.Event{}, asRefusal(err)
+		return event.Event{}, asRejection(err)
 	}
 	return ev, nil
 }

@@ -114,8 +114,8 @@ func TestRejectedLineIsKeptAsItCameWithItsReason(t *testing.T) {
 	if got := string(rejects[0].Body); got != bad || rejects[0].Reason != queue.Invalid || rejects[0].Detail == "" {
 		t.Errorf("kept %q, reason %s, detail %q", got, rejects[0].Reason, rejects[0].Detail)
 	}
-	if got := string(rejects[1].Body); got != huge[:event.MaxDoorBytes] || rejects[1].Reason != queue.Oversize {
-		t.Errorf("kept %d bytes for reason %s, want the first %d of the oversize line", len(got), rejects[1].Reason, event.MaxDoorBytes)
+	if got := string(rejects[1].Body); got != huge[:event.MaxInputBytes] || rejects[1].Reason != queue.Oversize {
+		t.Errorf("kept %d bytes for reason %s, want the first %d of the oversize line", len(got), rejects[1].Reason, event.MaxInputBytes)
 	}
 }
 

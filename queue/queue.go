@@ -101,7 +101,7 @@ type Batch struct {
 // Reject is input that a door refused to send but keeps, so that the mistake
 // of a fire-and-forget client can be seen and mended.
 type Reject struct {
-	Body   []byte // as it came, at most event.MaxDoorBytes of it
+	Body   []byte // as it came, at most event.MaxInputBytes of it
 	Reason Reason // malformed, invalid, not_lifecycle or oversize
 	Detail string // every problem, in words
 }

@@ -86,7 +86,7 @@ func rejectsFullAndBack(base *rig) {
 	const each = 10
 	var err error
 	batches := 0
-	for ; err == nil && batches*each*event.MaxDoorBytes < fillBytes; batches++ {
+	for ; err == nil && batches*each*event.MaxInputBytes < fillBytes; batches++ {
 		err = r.Append(r.Context(), batchOfRejects(batches, each))
 	}
 	if !errors.Is(err, queue.ErrRejectsFull) {
@@ -108,7 +108,7 @@ func rejectsFullAndBack(base *rig) {
 func batchOfRejects(number, n int) queue.Batch {
 	batch := queue.Batch{Events: sample(fmt.Sprintf("with-%d", number), 1)}
 	for i := range n {
-		batch.Rejects = append(batch.Rejects, reject(noise(fmt.Sprintf("reject-%d-%d", number, i), event.MaxDoorBytes)))
+		batch.Rejects = append(batch.Rejects, reject(noise(fmt.Sprintf("reject-%d-%d", number, i), event.MaxInputBytes)))
 	}
 	return batch
 }

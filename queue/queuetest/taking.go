@@ -80,7 +80,7 @@ func taking() []sentence {
 		{"a reject is a letter from the door", rejectIsLetter},
 		{"a reject of any bytes is kept as it came", func(r *rig) {
 			var rejects []queue.Reject
-			for _, body := range []string{"", "\x00\xff\n", strings.Repeat("a", event.MaxDoorBytes), noise("reject", event.MaxDoorBytes)} {
+			for _, body := range []string{"", "\x00\xff\n", strings.Repeat("a", event.MaxInputBytes), noise("reject", event.MaxInputBytes)} {
 				rejects = append(rejects, reject(body))
 			}
 			r.appendBatch(queue.Batch{Rejects: rejects})

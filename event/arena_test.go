@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestParseIntoWritesToRoomWhatParseReturns(t *testing.T) {
+func TestParseIntoWritesToItsArenaWhatParseReturns(t *testing.T) {
 	now := time.Now()
 	for _, raw := range []string{
 		typical,
@@ -21,32 +21,33 @@ func TestParseIntoWritesToRoomWhatParseReturns(t *testing.T) {
 		whole := 2 * (len(raw) + 128)
 		used := false
 		for size := range whole {
-			room := make([]byte, size)
-			got, rest, err := Parser{}.ParseInto(room, []byte(raw), now)
+			arena := make([]byte, size)
+			parsed, err := Parser{}.ParseInto(arena, []byte(raw), now)
 			if err != nil {
 				t.Fatal(err)
 			}
+			got, rest := parsed.Event, parsed.Rest
 			for i := range rest {
 				rest[i] = 'x' // the next event
 			}
 			if got.ID != want.ID || got.Name != want.Name || !bytes.Equal(got.Body, want.Body) {
-				t.Fatalf("room of %d: got %s, want %s", size, got.Body, want.Body)
+				t.Fatalf("arena of %d: got %s, want %s", size, got.Body, want.Body)
 			}
 			used = used || len(rest) < size
 			if len(rest) < size && len(rest)+len(got.Body) > size {
-				t.Fatalf("room of %d: %d bytes written and %d left", size, len(got.Body), len(rest))
+				t.Fatalf("arena of %d: %d bytes written and %d left", size, len(got.Body), len(rest))
 			}
 		}
 		if !used {
-			t.Errorf("no room up to %d was large enough for %s", whole, want.Body)
+			t.Errorf("no arena up to %d was large enough for %s", whole, want.Body)
 		}
 	}
 }
 
-func TestParseIntoLeavesRoomAloneWhenItRefuses(t *testing.T) {
-	room := make([]byte, 1024)
-	_, rest, err := Parser{}.ParseInto(room, []byte(`{"event":"Application Opened"}`), time.Now())
-	if err == nil || len(rest) != len(room) {
-		t.Errorf("%d bytes left of %d, error %v", len(rest), len(room), err)
+func TestParseIntoLeavesTheArenaAloneWhenItRejects(t *testing.T) {
+	arena := make([]byte, 1024)
+	parsed, err := Parser{}.ParseInto(arena, []byte(`{"event":"Application Opened"}`), time.Now())
+	if rest := parsed.Rest; err == nil || len(rest) != len(arena) {
+		t.Errorf("%d bytes left of %d, error %v", len(rest), len(arena), err)
 	}
 }
