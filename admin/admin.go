@@ -4,29 +4,29 @@
 //	/healthz   the process makes progress
 //	/readyz    it can durably accept
 //	/deliverz  it is delivering
-//	/status    the account, the queue and its outlook, the line, as JSON
+//	/status    the account, the queue and its outlook, the upstream, as JSON
 //	/metrics   for Prometheus
 //
 // These pages act on nothing and show no event, so they are served to whoever
-// reaches the doors that see. The three health answers are 200 or 503 with one
+// reaches the listeners for pages. The three health answers are 200 or 503 with one
 // JSON object that says why.
 //
-// Doors that act, which must be guarded by the mode of their socket, serve the
-// pages as well as:
+// Listeners for actions, which must be guarded by the mode of their socket,
+// serve the pages as well as:
 //
-//	GET  /dead, /queue                 letters or waiting events, as NDJSON
+//	GET  /dead, /queue                 dead letters or waiting events, as NDJSON
 //	GET  /dead/count                   how many letters match, by reason
 //	POST /dead/replay, /dead/discard   a bounded number of letters a call
-//	POST /import                       events from outside, through the front door
-//	POST /pause, /resume, /drain
+//	POST /import                       events from outside, parsed as at ingest
+//	POST /pause, /resume, /drain, /reload
 //
 // Not its job: judging events, pacing, keeping anything over a restart.
 //
-// Reading order: admin.go (the server), status.go (what /status says) with
-// outlook.go (what will become of the queue), health.go, metrics.go; then
-// exported.go (dead letters and events as JSON), encode.go (how JSON is written),
-// wire.go (filters and results), letters.go and steering.go (what acts),
-// client.go and listing.go (the other end).
+// Reading order: admin.go (the server), status.go (how the document of
+// internal/status is filled) with outlook.go (what will become of the queue),
+// health.go, metrics.go; then exported.go (dead letters and events as JSON),
+// encode.go (how JSON is written), wire.go (filters and results), letters.go and
+// control.go (what acts), client.go and listing.go (the other end).
 package admin
 
 import (
@@ -43,12 +43,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"trackd/internal/status"
 	"trackd/queue"
 )
 
-// patience bounds how long the queue may take to say how it is. One that
+// statsTimeout bounds how long the queue may take to say how it is. One that
 // takes longer makes no progress.
-const patience = 2 * time.Second
+const statsTimeout = 2 * time.Second
 
 // Queue is the slice of [queue.Queue] that is only looked at.
 type Queue interface {
@@ -63,30 +64,14 @@ type Letters interface {
 	Discard(ctx context.Context, filter queue.Filter) (int, error)
 }
 
-// Steering acts on the daemon as a whole. Errors are told to the operator as
-// they are.
-type Steering interface {
-	// Pause stops sending, also over restarts, until Resume. The reason may be
-	// empty.
-	Pause(reason string) error
-	Resume() error
-
-	// CloseDoors takes no events from now on and returns when everything that
-	// was read is answered. Sending goes on. There is no way back but a restart.
-	CloseDoors(ctx context.Context) error
-
-	// ClosedSince is when CloseDoors was first called; zero: never.
-	ClosedSince() time.Time
-}
-
 // Options configure a [Server].
 type Options struct {
-	Queue    Queue       // required
-	Letters  Letters     // required
-	Steering Steering    // required
-	Line     func() Line // required: the state of the line to the destination
+	Queue    Queue                  // required
+	Letters  Letters                // required
+	Control  Control                // required
+	Upstream func() status.Upstream // required: how the destination is
 
-	// Import takes one event as a front door would, and is called by several
+	// Import takes one event as ingest would, and is called by several
 	// goroutines at once. A *[BadEventError] speaks of that event alone; any
 	// other error means that nothing can be taken now. Required.
 	Import func(ctx context.Context, raw []byte) error
@@ -122,8 +107,8 @@ func (o Options) validate() error {
 		name    string
 		missing bool
 	}{
-		{"queue", o.Queue == nil}, {"letters", o.Letters == nil}, {"steering", o.Steering == nil},
-		{"line", o.Line == nil}, {"import", o.Import == nil},
+		{"queue", o.Queue == nil}, {"letters", o.Letters == nil}, {"control", o.Control == nil},
+		{"upstream", o.Upstream == nil}, {"import", o.Import == nil},
 	} {
 		if need.missing {
 			errs = append(errs, errors.New(need.name+" is missing"))
@@ -173,21 +158,20 @@ func New(o Options) (*Server, error) {
 	s.actions.HandleFunc("POST /pause", s.pause)
 	s.actions.HandleFunc("POST /resume", s.resume)
 	s.actions.HandleFunc("POST /drain", s.drain)
+	s.actions.HandleFunc("POST /reload", s.reload)
 	return s, nil
 }
 
-// Pages returns what a door that sees serves, to be tested or embedded.
+// Pages returns what the listeners for pages serve, to be tested or embedded.
 func (s *Server) Pages() http.Handler { return s.pages }
 
-// Actions returns what a door that acts serves.
+// Actions returns what the listeners for actions serve.
 func (s *Server) Actions() http.Handler { return s.actions }
 
 // Run serves listeners until ctx ends and closes them.
 func (s *Server) Run(ctx context.Context, listeners Listeners) error {
-	if _, err := s.Status(ctx); err != nil { // the first sample of the trend
-		s.opts.Log.Debug("no first look at the queue", "error", err)
-	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { s.sample(ctx); return nil })
 	for _, ln := range listeners.Pages {
 		// Whoever can reach these may be slow on purpose.
 		srv := &http.Server{Handler: s.pages, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}

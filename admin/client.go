@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 
+	"trackd/internal/status"
 	"trackd/queue"
 )
 
@@ -41,8 +42,8 @@ func NewClient(socket string) *Client {
 }
 
 // Status asks for the status.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	return get[Status](ctx, c, "/status", nil)
+func (c *Client) Status(ctx context.Context) (status.Report, error) {
+	return get[status.Report](ctx, c, "/status", nil)
 }
 
 // Healthy asks a health page, such as "/readyz", and returns its reason, with
@@ -53,7 +54,7 @@ func (c *Client) Healthy(ctx context.Context, page string) (reason string, err e
 		return "", err
 	}
 	defer resp.Body.Close()
-	var v verdict
+	var v health
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
 		return "", fmt.Errorf("%s: %w", page, err)
 	}
@@ -108,10 +109,15 @@ func (c *Client) Resume(ctx context.Context) error {
 	return err
 }
 
-// Drain closes the doors and returns when all that was read is answered.
+// Drain stops the intake and returns when all that was read is answered.
 func (c *Client) Drain(ctx context.Context) error {
 	_, err := post[done](ctx, c, "/drain", nil)
 	return err
+}
+
+// Reload has the configuration read again and tells whether it is in force.
+func (c *Client) Reload(ctx context.Context) (status.Reload, error) {
+	return post[status.Reload](ctx, c, "/reload", nil)
 }
 
 // Close lets go of idle connections.

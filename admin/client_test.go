@@ -29,14 +29,14 @@ func TestOrdersReachTheHelm(t *testing.T) {
 	check(t, r.client.Pause(t.Context(), "the deploy of Ann & Bob"))
 	check(t, r.client.Resume(t.Context()))
 	check(t, r.client.Drain(t.Context()))
-	if want := []string{"pause the deploy of Ann & Bob", "resume", "close"}; !slices.Equal(r.steering.orders, want) {
-		t.Errorf("got %q, want %q", r.steering.orders, want)
+	if want := []string{"pause the deploy of Ann & Bob", "resume", "close"}; !slices.Equal(r.control.orders, want) {
+		t.Errorf("got %q, want %q", r.control.orders, want)
 	}
 }
 
 func TestAnOrderThatFailsSaysWhy(t *testing.T) {
 	r := newRig(t, 0).serve()
-	r.steering.err = errors.New("no space left on device")
+	r.control.err = errors.New("no space left on device")
 	for name, err := range map[string]error{
 		"pause": r.client.Pause(t.Context(), ""), "resume": r.client.Resume(t.Context()), "drain": r.client.Drain(t.Context()),
 	} {

@@ -7,15 +7,16 @@ import (
 	"net/http/httptest"
 
 	"trackd/admin"
+	"trackd/internal/status"
 	"trackd/queue/queuetest"
 )
 
 func ExampleServer_Pages() {
 	q := queuetest.NewMemory(queuetest.Options{})
 	server, err := admin.New(admin.Options{
-		Queue: q, Letters: q, Steering: &steering{},
-		Line:   func() admin.Line { return admin.Line{State: "denied", Why: "the key is wrong"} },
-		Import: func(context.Context, []byte) error { return nil },
+		Queue: q, Letters: q, Control: &control{},
+		Upstream: func() status.Upstream { return status.Upstream{State: "denied", Why: "the key is wrong"} },
+		Import:   func(context.Context, []byte) error { return nil },
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -29,6 +30,6 @@ func ExampleServer_Pages() {
 	// 503
 	// {
 	//   "ok": false,
-	//   "reason": "the line is denied: the key is wrong"
+	//   "reason": "the upstream is denied: the key is wrong"
 	// }
 }

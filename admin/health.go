@@ -4,58 +4,60 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"trackd/internal/status"
 )
 
-// verdict is the answer of a health page.
-type verdict struct {
+// health is the answer of a health page.
+type health struct {
 	OK     bool   `json:"ok"`
 	Reason string `json:"reason"`
 }
 
 // healthy judges whether the process makes progress. That the status could be
 // gathered is half of it.
-func (s *Server) healthy(ctx context.Context, _ Status) verdict {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (s *Server) healthy(ctx context.Context, _ status.Report) health {
+	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
 	if err := s.opts.Alive(ctx); err != nil {
-		return verdict{Reason: "no progress: " + err.Error()}
+		return health{Reason: "no progress: " + err.Error()}
 	}
-	return verdict{OK: true, Reason: "making progress"}
+	return health{OK: true, Reason: "making progress"}
 }
 
 // ready judges whether an event brought now would be kept.
-func ready(_ context.Context, s Status) verdict {
+func ready(_ context.Context, s status.Report) health {
 	switch {
 	case !s.Closed.IsZero():
-		return verdict{Reason: "draining: an operator closed the doors at " + s.Closed.UTC().Format(time.RFC3339) + "; restart trackd to open them"}
+		return health{Reason: "draining: an operator stopped the intake at " + s.Closed.UTC().Format(time.RFC3339) + "; restart trackd to start it again"}
 	case s.Queue.Full != "":
-		return verdict{Reason: "events are refused: " + s.Queue.Full}
+		return health{Reason: "events are refused: " + s.Queue.Full}
 	}
-	return verdict{OK: true, Reason: "events are accepted"}
+	return health{OK: true, Reason: "events are accepted"}
 }
 
-// delivering judges whether events leave.
-func delivering(_ context.Context, s Status) verdict {
-	if s.Line.State != "open" {
-		return verdict{Reason: "the line is " + s.Line.State + ": " + s.Line.Why}
+// delivering judges whether events leave as they should.
+func delivering(_ context.Context, s status.Report) health {
+	if s.Upstream.State != status.Open {
+		return health{Reason: "the upstream is " + string(s.Upstream.State) + ": " + s.Upstream.Why}
 	}
-	return verdict{OK: true, Reason: "the line is open"}
+	return health{OK: true, Reason: "the upstream is open"}
 }
 
 // answer serves one judgement of the status.
-func (s *Server) answer(judge func(context.Context, Status) verdict) http.HandlerFunc {
+func (s *Server) answer(judge func(context.Context, status.Report) health) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		status, err := s.Status(r.Context())
-		v := verdict{Reason: "no progress"}
+		report, err := s.Status(r.Context())
+		h := health{}
 		if err != nil {
-			v.Reason = "the queue does not say how it is: " + err.Error()
+			h.Reason = "queue statistics are unavailable: " + err.Error()
 		} else {
-			v = judge(r.Context(), status)
+			h = judge(r.Context(), report)
 		}
 		code := http.StatusOK
-		if !v.OK {
+		if !h.OK {
 			code = http.StatusServiceUnavailable
 		}
-		writeJSON(w, code, v)
+		writeJSON(w, code, h)
 	}
 }

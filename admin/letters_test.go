@@ -226,7 +226,7 @@ func TestDoorLettersAreReplayedOnlyIfTheyPassNow(t *testing.T) {
 		t.Errorf("account: got %+v", a)
 	}
 	const want = `
-# HELP trackd_events_discarded_total Dead letters an operator threw away, or replaced by replaying what a door had rejected.
+# HELP trackd_events_discarded_total Dead letters an operator threw away, or replaced by replaying what was rejected at ingest.
 # TYPE trackd_events_discarded_total counter
 trackd_events_discarded_total 1
 # HELP trackd_events_replayed_total Dead letters an operator had queued again.

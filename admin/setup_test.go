@@ -15,6 +15,7 @@ import (
 
 	"trackd/admin"
 	"trackd/event"
+	"trackd/internal/status"
 	"trackd/queue"
 	"trackd/queue/queuetest"
 )
@@ -24,8 +25,8 @@ import (
 type rig struct {
 	testing.TB
 	queue    *queuetest.Memory
-	steering *steering
-	line     admin.Line
+	control  *control
+	upstream status.Upstream
 	registry *prometheus.Registry
 	server   *admin.Server
 	client   *admin.Client
@@ -33,25 +34,29 @@ type rig struct {
 	sick     error // what Alive answers
 }
 
-// steering notes what it was asked.
-type steering struct {
+// control notes what it was asked.
+type control struct {
 	mu     sync.Mutex
 	orders []string
 	closed time.Time
+	reload status.Reload
 	err    error // to answer
 }
 
-func (s *steering) note(order string) error {
+func (s *control) note(order string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.orders = append(s.orders, order)
 	return s.err
 }
 
-func (s *steering) Pause(reason string) error        { return s.note("pause " + reason) }
-func (s *steering) Resume() error                    { return s.note("resume") }
-func (s *steering) CloseDoors(context.Context) error { return s.note("close") }
-func (s *steering) ClosedSince() time.Time           { return s.closed }
+func (s *control) Pause(reason string) error        { return s.note("pause " + reason) }
+func (s *control) Resume() error                    { return s.note("resume") }
+func (s *control) StopIntake(context.Context) error { return s.note("close") }
+func (s *control) IntakeStopped() time.Time         { return s.closed }
+func (s *control) LastReload() status.Reload        { return s.reload }
+
+func (s *control) Reload(context.Context) (status.Reload, error) { return s.reload, s.note("reload") }
 
 // take takes an event as a door would: it parses, and says which error is the
 // event's own.
@@ -67,11 +72,11 @@ func (r *rig) take(ctx context.Context, raw []byte) error {
 // many events and no more.
 func newRig(tb testing.TB, bound int) *rig {
 	tb.Helper()
-	r := &rig{TB: tb, queue: queuetest.NewMemory(queuetest.Options{MaxEvents: bound}), steering: &steering{},
-		line: admin.Line{State: "open", Rate: 250}, registry: prometheus.NewRegistry()}
+	r := &rig{TB: tb, queue: queuetest.NewMemory(queuetest.Options{MaxEvents: bound}), control: &control{},
+		upstream: status.Upstream{State: "open", Rate: 250}, registry: prometheus.NewRegistry()}
 	var err error
-	r.server, err = admin.New(admin.Options{Queue: r.queue, Letters: r.queue, Steering: r.steering, Import: r.take,
-		Line: func() admin.Line { return r.line }, Alive: func(context.Context) error { return r.sick },
+	r.server, err = admin.New(admin.Options{Queue: r.queue, Letters: r.queue, Control: r.control, Import: r.take,
+		Upstream: func() status.Upstream { return r.upstream }, Alive: func(context.Context) error { return r.sick },
 		Version: "1.2.3", Registry: r.registry})
 	if err != nil {
 		tb.Fatal(err)

@@ -17,7 +17,7 @@ const DefaultPath = "/etc/trackd/config.yaml"
 // defaults of root with an empty environment.
 type LoadOptions struct {
 	// Path of the file, which must exist. Empty: the file that TRACKD_CONFIG
-	// names, else DefaultPath if there is one.
+	// names, none if that is set and empty, else DefaultPath if there is one.
 	Path string
 
 	// Client is set by commands that only talk to the daemon: the region and
@@ -74,7 +74,7 @@ const originDefault = "default"
 // loader gathers settings and problems. It lives for one Load.
 type loader struct {
 	LoadOptions
-	path          string // of the file
+	path          string // of the file; "": there shall be none
 	pathIsDefault bool   // nobody named it, so it need not exist
 	config        *Config
 	fields        map[string]field // of config, by key
@@ -91,9 +91,13 @@ func newLoader(o LoadOptions) *loader {
 		o.ReadFile = os.ReadFile
 	}
 	named := cmp.Or(o.Path, o.Getenv(envConfig))
+	path := cmp.Or(named, DefaultPath)
+	if named == "" && slices.Contains(o.Environ, envConfig+"=") {
+		path = ""
+	}
 	l := &loader{
 		LoadOptions:   o,
-		path:          cmp.Or(named, DefaultPath),
+		path:          path,
 		pathIsDefault: named == "",
 		config:        &Config{origins: map[string]string{}},
 		fields:        map[string]field{},
@@ -168,6 +172,9 @@ func (l *loader) sound(keys ...string) bool {
 // file is the layer of the configuration file. It is not readable if it cannot
 // be read or is no YAML.
 func (l *loader) file() (layer []setting, readable bool) {
+	if l.path == "" {
+		return nil, true
+	}
 	text, err := l.ReadFile(l.path)
 	switch {
 	case l.pathIsDefault && errors.Is(err, fs.ErrNotExist):

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -33,6 +34,24 @@ func (l *loader) require() {
 		}
 	}
 	l.checkCertificates()
+}
+
+// RereadKeys returns c with what its key files hold now. Everything else stays
+// as it is, whatever the configuration file says meanwhile. The error is of
+// type [Problems].
+func (c Config) RereadKeys(o LoadOptions) (Config, error) {
+	l := newLoader(o)
+	l.config = &c
+	if path := c.Upstream.APIKeyFile; path != "" {
+		c.Upstream.APIKey = l.readSecret(keyAPIKeyFile, path)
+	}
+	if path := c.Ingest.KeyFile; path != "" {
+		c.Ingest.Key = l.readSecret("ingest.key_file", path)
+	}
+	if len(l.problems) > 0 {
+		return Config{}, l.problems
+	}
+	return c, nil
 }
 
 // requireAPIKey takes the key from the one place that has it.
@@ -116,5 +135,5 @@ func (l *loader) checkCertificates() {
 func (l *loader) missing(key, line, value, why string) {
 	section, _, _ := strings.Cut(key, ".")
 	l.reportAt("", key, fmt.Sprintf("not set: write %q under %q in %s, or set %s=%s (%s)",
-		line, section+":", l.path, l.fields[key].Env, value, why))
+		line, section+":", cmp.Or(l.path, DefaultPath), l.fields[key].Env, value, why))
 }

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 
 	"trackd/admin"
-	"trackd/queue"
+	"trackd/internal/status"
 	"trackd/queue/boltqueue"
 )
 
@@ -18,26 +18,16 @@ type checkCmd struct {
 // checked is the report as JSON.
 type checked struct {
 	Dir      string           `json:"dir"`
-	Account  account          `json:"account"`
+	Account  status.Account   `json:"account"`
 	Segments []checkedSegment `json:"segments"`
 	Problems []string         `json:"problems"`
 }
 
 type checkedSegment struct {
-	File    string  `json:"file"`
-	Bytes   int64   `json:"bytes"`
-	Account account `json:"account"`
-	Problem string  `json:"problem,omitempty"`
-}
-
-// account is a [queue.Account] as JSON.
-type account struct {
-	Taken     uint64 `json:"taken"`
-	Queued    uint64 `json:"queued"`
-	Delivered uint64 `json:"delivered"`
-	Dead      uint64 `json:"dead"`
-	Discarded uint64 `json:"discarded"`
-	Lost      uint64 `json:"lost"`
+	File    string         `json:"file"`
+	Bytes   int64          `json:"bytes"`
+	Account status.Account `json:"account"`
+	Problem string         `json:"problem,omitempty"`
 }
 
 // Run reads every byte of a queue at rest and changes nothing.
@@ -76,9 +66,9 @@ func (c checkCmd) Run(w *world) error {
 
 func (c checkCmd) print(w *world, dir string, r boltqueue.Report) error {
 	if c.JSON {
-		out := checked{Dir: dir, Account: account(r.Account), Segments: []checkedSegment{}, Problems: append([]string{}, r.Problems...)}
+		out := checked{Dir: dir, Account: status.Account(r.Account), Segments: []checkedSegment{}, Problems: append([]string{}, r.Problems...)}
 		for _, s := range r.Segments {
-			out.Segments = append(out.Segments, checkedSegment{File: s.File, Bytes: s.Bytes, Account: account(s.Account), Problem: s.Problem})
+			out.Segments = append(out.Segments, checkedSegment{File: s.File, Bytes: s.Bytes, Account: status.Account(s.Account), Problem: s.Problem})
 		}
 		return admin.EncodeLine(w.stdout, out)
 	}
@@ -86,7 +76,7 @@ func (c checkCmd) print(w *world, dir string, r boltqueue.Report) error {
 		fmt.Fprintln(w.stdout, printable(p))
 	}
 	fmt.Fprintf(w.stdout, "%s read, %s\n", count(len(r.Segments), "file"), size(bytesOf(r)))
-	fmt.Fprintln(w.stdout, law(r.Account))
+	fmt.Fprintln(w.stdout, status.Account(r.Account))
 	if len(r.Problems) > 0 {
 		return nil
 	}
@@ -99,10 +89,4 @@ func bytesOf(r boltqueue.Report) (n int64) {
 		n += s.Bytes
 	}
 	return n
-}
-
-// law is the account as the sentence it must be.
-func law(a queue.Account) string {
-	return fmt.Sprintf("taken %d = queued %d + delivered %d + dead %d + discarded %d + lost %d",
-		a.Taken, a.Queued, a.Delivered, a.Dead, a.Discarded, a.Lost)
 }

@@ -32,8 +32,8 @@ func (c deadReplayCmd) Run(w *world) error {
 		return err
 	}
 	fmt.Fprintf(w.stdout, "%s replayed\n", count(a.changed, "dead letter"))
-	if st, err := client.Status(w.ctx); err == nil && st.Line.State != "open" {
-		fmt.Fprintf(w.stderr, "note: the line is %s, so they wait: %s\n", st.Line.State, printable(st.Line.Why))
+	if st, err := client.Status(w.ctx); err == nil && st.Upstream.State != "open" {
+		fmt.Fprintf(w.stderr, "note: the upstream is %s, so they wait: %s\n", st.Upstream.State, printable(st.Upstream.Why))
 	}
 	if stay := a.matched - a.changed; stay > 0 {
 		return &fault{code: exitFailure, err: fmt.Errorf("%s not replayed: the door would reject them again", count(stay, "dead letter")),

@@ -83,6 +83,7 @@ func (d *demo) setUp() (stop func() error, err error) {
 	d.env = append(withoutSettings(d.environ),
 		"TRACKD_UPSTREAM_URL=http://"+upstream.Addr().String()+"/v1",
 		"TRACKD_UPSTREAM_API_KEY="+demoKey,
+		"TRACKD_CONFIG=", // not the one this host may have
 		"TRACKD_QUEUE_DIR="+d.queueDir(),
 		"TRACKD_INGEST_SOCKET="+d.sock,
 		"TRACKD_INGEST_HTTP="+d.http,

@@ -17,8 +17,8 @@ import (
 	"syscall"
 	"time"
 
-	"trackd/admin"
 	"trackd/event"
+	"trackd/internal/status"
 	"trackd/queue"
 	"trackd/queue/boltqueue"
 )
@@ -159,7 +159,7 @@ func (d *demo) awaitReceived(what string) error {
 
 // showBacklog asks the daemon what it holds.
 func (d *demo) showBacklog() error {
-	var s admin.Status
+	var s status.Report
 	err := d.until("the status", func() (bool, error) {
 		resp, err := http.Get("http://" + d.ops + "/status")
 		if err != nil {
@@ -171,9 +171,9 @@ func (d *demo) showBacklog() error {
 	if err != nil {
 		return err
 	}
-	line := "the line is " + s.Line.State
-	if s.Line.Why != "" {
-		line += ": " + s.Line.Why
+	line := "the upstream is " + string(s.Upstream.State)
+	if s.Upstream.Why != "" {
+		line += ": " + s.Upstream.Why
 	}
 	d.note("queued on disk: %d; %s", s.Account.Queued, line)
 	return nil

@@ -10,7 +10,7 @@ import (
 	"trackd/admin"
 )
 
-var errDrained = errors.New("the doors are closed, to drain; restart trackd to open them")
+var errDrained = errors.New("no events are taken since an operator began to drain; restart trackd to take them again")
 
 // takeIn has one event taken through the HTTP door, without a network: the
 // same judgement, the same commit, the same counters as for any client. A bad

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"trackd/admin"
+	"trackd/internal/status"
 	"trackd/sender"
 )
 
@@ -32,7 +33,13 @@ type helm struct {
 	closedSince time.Time  // guarded by mu
 }
 
-var _ admin.Steering = (*helm)(nil)
+// control is everything an operator can order.
+type control struct {
+	*helm
+	*reloader
+}
+
+var _ admin.Control = control{}
 
 // pauseMark is what the marker file holds.
 type pauseMark struct {
@@ -60,7 +67,7 @@ func newHelm(dir string, s *sender.Sender, log *slog.Logger) (*helm, error) {
 	return h, nil
 }
 
-// Pause implements [admin.Steering]. Sending stops even where that cannot be
+// Pause implements [admin.Control]. Sending stops even where that cannot be
 // kept over a restart.
 func (h *helm) Pause(reason string) error {
 	h.mu.Lock()
@@ -81,7 +88,7 @@ func (h *helm) Pause(reason string) error {
 	return nil
 }
 
-// Resume implements [admin.Steering].
+// Resume implements [admin.Control].
 func (h *helm) Resume() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -97,12 +104,12 @@ func (h *helm) Resume() error {
 	return nil
 }
 
-// CloseDoors implements [admin.Steering].
-func (h *helm) CloseDoors(ctx context.Context) error {
+// StopIntake implements [admin.Control].
+func (h *helm) StopIntake(ctx context.Context) error {
 	h.mu.Lock()
 	if h.closedSince.IsZero() {
 		h.closedSince = time.Now().Truncate(time.Millisecond)
-		h.log.Info("doors closed by an operator", "reopen", "restart trackd")
+		h.log.Info("intake stopped by an operator, to drain", "to_start_it_again", "restart trackd")
 	}
 	h.mu.Unlock()
 	h.closeDoors()
@@ -114,18 +121,18 @@ func (h *helm) CloseDoors(ctx context.Context) error {
 	}
 }
 
-// ClosedSince implements [admin.Steering].
-func (h *helm) ClosedSince() time.Time {
+// IntakeStopped implements [admin.Control].
+func (h *helm) IntakeStopped() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.closedSince
 }
 
-// line says in the operator's words what the sender reports.
-func (h *helm) line() admin.Line {
+// upstream says in the operator's words what the sender reports.
+func (h *helm) upstream() status.Upstream {
 	l := h.sender.Upstream()
-	out := admin.Line{State: string(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
-		Rate: l.Rate, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered, Failures: l.Failures}
+	out := status.Upstream{State: status.State(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
+		Rate: l.Rate, HoldUntil: l.HoldUntil, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered, Failures: l.Failures}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pause != nil && l.State == sender.Paused {

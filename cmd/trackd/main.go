@@ -51,12 +51,13 @@ type grammar struct {
 	Demo    demoCmd    `cmd:"" help:"See the daemon at work against a stand-in, with trouble, in a minute."`
 	Sandbox sandboxCmd `cmd:"" help:"Run a stand-in for Customer.io on this machine."`
 	Send    sendCmd    `cmd:"" help:"Send events, one JSON object a line, to the daemon."`
-	Status  statusCmd  `cmd:"" help:"Show how the daemon, its queue and its line are."`
+	Status  statusCmd  `cmd:"" help:"Show how the daemon, its queue and its destination are."`
 	Dead    deadCmd    `cmd:"" help:"See, mend, replay and discard what could not be delivered."`
 	Queue   queueCmd   `cmd:"" help:"See what waits to be delivered."`
 	Pause   pauseCmd   `cmd:"" help:"Stop sending, until resumed. Events are still taken."`
 	Resume  resumeCmd  `cmd:"" help:"Go on sending, and try the destination at once."`
-	Drain   drainCmd   `cmd:"" help:"Close the doors and wait until everything is sent, before this host goes away."`
+	Reload  reloadCmd  `cmd:"" help:"Have the daemon read its configuration again, and tell whether it is in force."`
+	Drain   drainCmd   `cmd:"" help:"Take no more events and wait until everything is sent, before this host goes away."`
 	Check   checkCmd   `cmd:"" help:"Check a queue at rest: every checksum, every book, the conservation law."`
 	Conf    configCmd  `cmd:"" name:"config" help:"See the configuration, and what is wrong with it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
@@ -86,12 +87,15 @@ func (w *world) getenv(name string) string {
 
 // config loads the configuration. A client needs no region and no keys.
 func (w *world) config(client bool) (config.Config, error) {
-	c, err := config.Load(config.LoadOptions{Path: w.configFile, Client: client,
-		EUID: os.Geteuid(), Getenv: w.getenv, Environ: w.environ})
+	c, err := config.Load(w.loadOptions(client))
 	if err != nil {
 		return c, &fault{code: exitUsage, err: fmt.Errorf("configuration:\n%w", err)}
 	}
 	return c, nil
+}
+
+func (w *world) loadOptions(client bool) config.LoadOptions {
+	return config.LoadOptions{Path: w.configFile, Client: client, EUID: os.Geteuid(), Getenv: w.getenv, Environ: w.environ}
 }
 
 // fault is an error that knows its exit code and what to do about it.

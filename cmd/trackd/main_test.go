@@ -50,6 +50,8 @@ func setUpStory(env *testscript.Env) error {
 		return err
 	}
 	for name, value := range map[string]string{
+		"TRACKD_CONFIG":         "", // not the one this host may have
+		"CREDENTIALS_DIRECTORY": env.WorkDir,
 		"SOCK":                  filepath.Join(env.WorkDir, "events.sock"),
 		"OPS":                   "unix:" + filepath.Join(env.WorkDir, "admin.sock"),
 		"HTTP":                  ports[0],

@@ -15,6 +15,7 @@ import (
 	"trackd/admin"
 	"trackd/config"
 	"trackd/ingest"
+	"trackd/internal/status"
 	"trackd/queue"
 	"trackd/queue/queuetest"
 )
@@ -122,28 +123,28 @@ func TestUnreachableSaysWhatToDo(t *testing.T) {
 
 func TestTheStatusScreenTellsWhatIsWrong(t *testing.T) {
 	now := time.Now()
-	s := admin.Status{Version: "1.2.3", Started: now.Add(-3 * time.Hour),
-		Account: admin.Account{Taken: 20, Queued: 7, Delivered: 9, Dead: 3, Lost: 1, Exact: true},
-		Queue:   admin.Backlog{Leased: 2, Parked: 3, Held: 1, OldestAgeSeconds: 3700, Full: "10 GiB of 10 GiB are used"},
-		Outlook: admin.Outlook{NetDrain: new(3.5), Summary: "empty in 2s, before anything passes 72 h"},
-		Line:    admin.Line{State: "denied", Since: now.Add(-time.Minute), Why: "the key is wrong", Alarm: "many are rejected", Rate: 250, NextProbe: now.Add(10*time.Minute + 500*time.Millisecond)},
-		Dead:    admin.Dead{ByReason: map[queue.Reason]uint64{queue.Poison: 1, queue.Rejected: 2}},
-		Disk:    admin.Disk{Bytes: 1 << 30, MaxBytes: 10 << 30, FreeBytes: 5 << 30, Damaged: []string{"00000003.seg.bad"}},
-		Alarms:  []string{"an fsync failed"}}
+	s := status.Report{Version: "1.2.3", Started: now.Add(-3 * time.Hour),
+		Account:  status.Balance{Account: status.Account{Taken: 20, Queued: 7, Delivered: 9, Dead: 3, Lost: 1}, Exact: true},
+		Queue:    status.Backlog{Leased: 2, Parked: 3, Held: 1, OldestAgeSeconds: 3700, Full: "10 GiB of 10 GiB are used"},
+		Outlook:  status.Outlook{NetDrain: new(3.5), Summary: "empty in 2s, before anything passes 72 h"},
+		Upstream: status.Upstream{State: "denied", Since: now.Add(-time.Minute), Why: "the key is wrong", Alarm: "many are rejected", Rate: 250, NextProbe: now.Add(10*time.Minute + 500*time.Millisecond)},
+		Dead:     status.Dead{ByReason: map[queue.Reason]uint64{queue.Poison: 1, queue.Rejected: 2}},
+		Disk:     status.Disk{Bytes: 1 << 30, MaxBytes: 10 << 30, FreeBytes: 5 << 30, Damaged: []string{"00000003.seg.bad"}},
+		Alarms:   []string{"an fsync failed"}}
 	var out bytes.Buffer
 	if err := (statusCmd{}).print(&out, s); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"trackd   1.2.3, up 3h 0m\n",
-		"doors    refusing events: 10 GiB of 10 GiB are used\n",
-		"line     denied for 1m 0s, may send 250/s\n         the key is wrong\n         tries again in 10m 0s\n",
-		"queue    7 events, the oldest taken 1h 1m ago; 2 being sent; 3 waiting for another attempt; 1 settled but not markable on disk\n         shrinks by 3.5/s: empty in 2s, before anything passes 72 h\n",
-		"dead     3 letters: 2 rejected, 1 poison\n",
-		"disk     1.0 GiB of 10.0 GiB used, 5.0 GiB left on the disk\n",
-		"damaged  00000003.seg.bad\n",
-		"ALARM    an fsync failed\n         many are rejected\n",
-		"         THIS DOES NOT BALANCE: stop trackd and run trackd check\n",
+		"trackd    1.2.3, up 3h 0m\n",
+		"intake    refusing events: 10 GiB of 10 GiB are used\n",
+		"upstream  denied for 1m 0s, may send 250/s\n          the key is wrong\n          tries again in 10m 0s\n",
+		"queue     7 events, the oldest taken 1h 1m ago; 2 being sent; 3 waiting for another attempt; 1 settled but not markable on disk\n          shrinks by 3.5/s: empty in 2s, before anything passes 72 h\n",
+		"dead      3 dead letters: 2 rejected, 1 poison\n",
+		"disk      1.0 GiB of 10.0 GiB used, 5.0 GiB left on the disk\n",
+		"damaged   00000003.seg.bad\n",
+		"ALARM     an fsync failed\n          many are rejected\n",
+		"          THIS DOES NOT BALANCE: stop trackd and run trackd check\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("want %q in:\n%s", want, out.String())
@@ -252,7 +253,7 @@ func TestAPauseMarkThatCannotBeReadStillPauses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l := h.line(); l.State != "paused" || !strings.Contains(l.Why, "trackd resume") {
+		if l := h.upstream(); l.State != "paused" || !strings.Contains(l.Why, "trackd resume") {
 			t.Errorf("%s: got %+v", name, l)
 		}
 	}

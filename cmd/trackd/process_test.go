@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"trackd/admin"
 	"trackd/internal/sandbox"
+	"trackd/internal/status"
 )
 
 // process is a trackd serve that is a process of its own, on a directory that
@@ -52,6 +52,7 @@ func newProcess(tb testing.TB, upstream string) *process {
 	d.env = []string{
 		"TRACKD_UPSTREAM_URL=" + upstream,
 		"TRACKD_UPSTREAM_API_KEY=test-key",
+		"TRACKD_CONFIG=", // not the one this host may have
 		"TRACKD_QUEUE_DIR=" + d.path("queue"),
 		"TRACKD_INGEST_SOCKET=" + d.path("events.sock"),
 		"TRACKD_INGEST_HTTP=",
@@ -168,7 +169,7 @@ func (d *process) terminate() (code int, took time.Duration) {
 }
 
 // status asks the daemon what it holds.
-func (d *process) status() (s admin.Status) {
+func (d *process) status() (s status.Report) {
 	d.tb.Helper()
 	ops := unixClient(d.path("admin.sock"))
 	defer ops.CloseIdleConnections()

@@ -29,7 +29,7 @@ import (
 const referencePath = "../../docs/reference.md"
 
 // update writes the parts of docs/reference.md that are derived from the
-// program: go test -run Reference -update-reference ./cmd/trackd
+// program: go test ./cmd/trackd -run Reference -update-reference
 var update = flag.Bool("update-reference", false, "write the derived parts of docs/reference.md")
 
 // The derived parts stand between <!-- NAME --> and <!-- /NAME -->.
@@ -49,7 +49,7 @@ func TestTheReferenceSaysWhatTheProgramHas(t *testing.T) {
 		if *update {
 			page = head + begin + want + end + tail
 		} else if got != want {
-			t.Errorf("%s: the part %q is out of date; to write it anew: go test -run Reference -update-reference ./cmd/trackd\n%s",
+			t.Errorf("%s: the part %q is out of date; to write it anew: go test ./cmd/trackd -run Reference -update-reference\n%s",
 				referencePath, name, firstDifference(got, want))
 		}
 	}

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"trackd/config"
 	"trackd/event"
 	"trackd/ingest"
+	"trackd/internal/status"
 	"trackd/internal/systemd"
 	"trackd/sender"
 )
@@ -23,23 +25,29 @@ import (
 const keyFilesEvery = 5 * time.Second
 
 // source is where a changed configuration comes from, and what it changes that
-// no room owns.
+// no other package owns.
 type source struct {
-	load  func() (config.Config, error)
-	level *slog.LevelVar // of the log
+	load  func() (config.Config, error)              // all of it
+	keys  func(config.Config) (config.Config, error) // the same with its key files read again
+	level *slog.LevelVar                             // of the log
 }
 
 // reloader puts a changed configuration into force in a running daemon, as far
 // as that can be done without closing anything.
 type reloader struct {
 	source
-	current config.Config                 // in force; owned by the goroutine of run
-	rules   *atomic.Pointer[ingest.Rules] // of the front door, for whoever judges by them too
-	ingest  *ingest.Server
-	sender  *sender.Sender
-	host    *systemd.Service // is told of reloads
-	exposed bool             // a door that systemd opened is open to others: it needs a key
-	log     *slog.Logger
+	current  config.Config                 // in force; owned by the goroutine of run
+	rules    *atomic.Pointer[ingest.Rules] // of ingest, for whoever judges by them too
+	ingest   *ingest.Server
+	sender   *sender.Sender
+	host     *systemd.Service // is told of reloads
+	exposed  bool             // a listener that systemd opened is open to others: it needs a key
+	log      *slog.Logger
+	requests chan chan<- status.Reload // of operators; answered by the goroutine of run
+
+	mu          sync.Mutex
+	last        status.Reload // of the whole configuration; guarded by mu
+	keyProblems []string      // why a changed key is not in force; guarded by mu
 }
 
 // liveSetting is one setting that a reload can change.
@@ -83,26 +91,68 @@ func liveSettings() []liveSetting {
 	}
 }
 
-// run reloads everything at each hangup, and the keys alone when a file that
-// holds one has changed: the rest of the configuration may be half edited.
+// run reloads everything when a signal or an operator asks for it, and the keys
+// alone when a file that holds one has changed: the rest of the configuration
+// may be half edited.
 func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) {
 	tick := time.NewTicker(keyFilesEvery)
 	defer tick.Stop()
-	for seen := r.look(); ; seen = r.look() {
+	// The key files are looked at before they are read, so that one that changes
+	// meanwhile is read again. The first look finds everything changed: nobody
+	// knows what has happened since the start read them.
+	var seen []os.FileInfo
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			r.host.Reloading()
-			r.reload(true)
-			r.sender.ProbeNow() // an operator has mended something: try at once
-			r.host.Ready()
+			seen = r.look()
+			r.reload()
+		case reply := <-r.requests:
+			seen = r.look()
+			r.reload()
+			reply <- r.LastReload()
 		case <-tick.C:
-			if !slices.EqualFunc(r.look(), seen, sameFile) {
-				r.reload(false)
+			now := r.look()
+			if slices.EqualFunc(now, seen, sameFile) && r.keysInForce() {
+				continue
 			}
+			seen = now
+			r.reloadKeys()
 		}
 	}
+}
+
+// Reload implements [admin.Control].
+func (r *reloader) Reload(ctx context.Context) (status.Reload, error) {
+	reply := make(chan status.Reload, 1)
+	select {
+	case r.requests <- reply:
+	case <-ctx.Done():
+		return status.Reload{}, fmt.Errorf("reload: %w", ctx.Err())
+	}
+	select {
+	case result := <-reply:
+		return result, nil
+	case <-ctx.Done():
+		return status.Reload{}, fmt.Errorf("reload: begun, but its end was not waited for: %w", ctx.Err())
+	}
+}
+
+// LastReload implements [admin.Control]. A changed key that could not be read
+// counts as refused, too.
+func (r *reloader) LastReload() status.Reload {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.last
+	last.Problems = append(slices.Clone(last.Problems), r.keyProblems...)
+	return last
+}
+
+func (r *reloader) keysInForce() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.keyProblems) == 0
 }
 
 // look says how the files that hold keys are; nil for one that is not there.
@@ -127,24 +177,63 @@ func sameFile(a, b os.FileInfo) bool {
 
 // reload reads the configuration again and puts it into force, or refuses all
 // of it.
-func (r *reloader) reload(everything bool) {
+func (r *reloader) reload() {
+	r.host.Reloading()
+	defer r.host.Ready()
+	result := status.Reload{At: time.Now().Truncate(time.Millisecond)}
 	next, err := r.load()
+	if err == nil {
+		var merged config.Config
+		merged, result.Changed = r.merge(next, true)
+		if err = r.enforce(merged); err == nil {
+			result.NeedRestart = needRestart(r.current, next)
+			r.current = merged
+		}
+	}
+	if err != nil {
+		result.Changed, result.Problems = nil, problemsOf(err)
+		r.log.Error("configuration refused, the one before stays in force", "problems", result.Problems)
+	} else {
+		r.log.Info("configuration reloaded", "changed", result.Changed)
+		if len(result.NeedRestart) > 0 {
+			r.log.Warn("these settings have changed, but need a restart", "settings", result.NeedRestart)
+		}
+	}
+	r.mu.Lock()
+	r.last = result
+	if err == nil {
+		r.keyProblems = nil // the keys were read with everything else
+	}
+	r.mu.Unlock()
+	r.sender.ProbeNow() // an operator has mended something: try at once
+}
+
+// reloadKeys reads the files that hold keys again and puts what they hold into
+// force. While that fails it is tried at every look, and told once.
+func (r *reloader) reloadKeys() {
+	next, err := r.keys(r.current)
 	var merged config.Config
 	var changed []string
 	if err == nil {
-		merged, changed = r.merge(next, everything)
+		merged, changed = r.merge(next, false)
 		err = r.enforce(merged)
 	}
+	r.mu.Lock()
+	before := r.keyProblems
+	r.keyProblems = nil
 	if err != nil {
-		r.log.Error("configuration refused, the old one stays in force", "problems", problemsOf(err))
-		return
+		r.keyProblems = problemsOf(err)
 	}
-	if keys := needRestart(r.current, next); everything && len(keys) > 0 {
-		r.log.Warn("these settings have changed, but need a restart", "settings", keys)
-	}
-	r.current = merged
-	if everything || len(changed) > 0 {
-		r.log.Info("configuration reloaded", "changed", changed)
+	now := r.keyProblems
+	r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.current = merged
+		if len(changed) > 0 || len(before) > 0 {
+			r.log.Info("key files read again", "changed", changed)
+		}
+	case !slices.Equal(before, now):
+		r.log.Error("changed key refused, the one before stays in force", "problems", now)
 	}
 }
 
@@ -153,7 +242,7 @@ func (r *reloader) reload(everything bool) {
 func (r *reloader) merge(next config.Config, everything bool) (merged config.Config, changed []string) {
 	merged = r.current
 	if merged.Ingest.HTTP != next.Ingest.HTTP && next.Ingest.Key.IsZero() {
-		// The door that is open may be one that only the key protects.
+		// The listener that is open may be one that only the key protects.
 		next.Ingest.Key, next.Ingest.KeyFile = merged.Ingest.Key, merged.Ingest.KeyFile
 	}
 	for _, s := range liveSettings() {
@@ -165,22 +254,22 @@ func (r *reloader) merge(next config.Config, everything bool) (merged config.Con
 	return merged, changed
 }
 
-// enforce hands settings to the rooms.
+// enforce hands settings to those who work by them, or changes nothing.
 func (r *reloader) enforce(c config.Config) error {
 	if r.exposed && c.Ingest.Key.IsZero() {
-		return errors.New("ingest.key_file: the door that systemd opened can be reached by others, allowed only with a key")
+		return errors.New("ingest.key_file: the listener that systemd opened can be reached by others, allowed only with a key")
 	}
 	rules, err := ingestRules(c)
 	if err != nil {
 		return err
 	}
-	if senderSettings(c) != senderSettings(r.current) { // else the pace would forget what it has learned
-		if err := r.sender.Reload(senderSettings(c)); err != nil {
-			return err
-		}
-	}
 	if err := r.ingest.SetRules(rules); err != nil {
 		return err
+	}
+	if senderSettings(c) != senderSettings(r.current) { // else the rate limit would forget what it has learned
+		if err := r.sender.Reload(senderSettings(c)); err != nil {
+			return errors.Join(err, r.ingest.SetRules(*r.rules.Load())) // all or nothing
+		}
 	}
 	r.rules.Store(&rules)
 	r.level.Set(c.Log.Level)

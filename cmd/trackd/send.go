@@ -81,8 +81,12 @@ func (c sendCmd) dial(w *world) (*net.UnixConn, error) {
 		return conn.(*net.UnixConn), nil
 	}
 	hint := "is it running? trackd serve starts it; --socket or --config says where it listens"
+	ask, cancel := context.WithTimeout(w.ctx, healthTimeout)
+	defer cancel()
 	if errors.Is(err, os.ErrPermission) {
 		hint = "the socket lets its owner and group in: join the group that ls -l shows for " + path
+	} else if s, statusErr := w.status(ask); statusErr == nil && !s.Closed.IsZero() {
+		hint = "trackd runs, but takes no events since an operator began to drain it " + ago(s.Closed) + " ago: restart it to take them again"
 	}
 	return nil, &fault{code: exitUnreachable, err: fmt.Errorf("cannot reach the daemon: %w", err), hint: hint}
 }

@@ -30,8 +30,11 @@ func (serveCmd) Run(w *world) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	reload := func() (config.Config, error) { return w.config(false) }
-	d, err := newTrackd(cfg, source{load: reload, level: level}, log)
+	d, err := newTrackd(cfg, source{
+		load:  func() (config.Config, error) { return w.config(false) },
+		keys:  func(c config.Config) (config.Config, error) { return c.RereadKeys(w.loadOptions(false)) },
+		level: level,
+	}, log)
 	if err != nil {
 		return startFault(err)
 	}

@@ -3,15 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"trackd/admin"
+	"trackd/internal/status"
 	"trackd/queue"
 )
 
@@ -21,51 +24,59 @@ type statusCmd struct {
 	Healthy bool `help:"Print nothing and exit 0 if the daemon makes progress, else 1."`
 }
 
-// healthPatience bounds a health check: whoever runs one has a limit too.
-const healthPatience = 5 * time.Second
+// healthTimeout bounds a health check: whoever runs one has a limit too.
+const healthTimeout = 5 * time.Second
 
 // Run prints the status of the daemon.
 func (c statusCmd) Run(w *world) error {
 	if c.Healthy {
 		return c.healthy(w)
 	}
-	client, err := w.daemon()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 	if c.Watch {
-		return c.watch(w, client)
+		return c.watch(w)
 	}
-	s, err := c.twice(w, client)
+	s, err := w.status(w.ctx)
 	if err != nil {
 		return err
 	}
 	return c.print(w.stdout, s)
 }
 
-// twice asks again when the first answer cannot know how fast the queue
-// drains.
-func (c statusCmd) twice(w *world, client *admin.Client) (admin.Status, error) {
-	s, err := client.Status(w.ctx)
-	if err != nil || s.Account.Queued == 0 || s.Outlook.NetDrain != nil {
+// status asks for the status through the socket or, where that is turned off
+// or closed to this user, over HTTP, which tells the same. When neither answers
+// the error is that of the socket.
+func (w *world) status(ctx context.Context) (status.Report, error) {
+	cfg, err := w.config(true)
+	if err != nil {
+		return status.Report{}, err
+	}
+	client, err := w.daemon()
+	var s status.Report
+	if err == nil {
+		defer client.Close()
+		s, err = client.Status(ctx)
+	}
+	if err == nil || cfg.Admin.HTTP == "" || errors.Is(err, syscall.ENOENT) {
 		return s, err
 	}
-	select {
-	case <-time.After(1100 * time.Millisecond):
-	case <-w.ctx.Done():
-		return s, nil
+	resp, httpErr := getOK(ctx, "http://"+cfg.Admin.HTTP+"/status")
+	if httpErr != nil {
+		return s, err
 	}
-	return client.Status(w.ctx)
+	defer resp.Body.Close()
+	if httpErr := json.NewDecoder(resp.Body).Decode(&s); httpErr != nil {
+		return s, err
+	}
+	return s, nil
 }
 
 // watch shows the status until the context ends. A daemon that goes away may
 // come back.
-func (c statusCmd) watch(w *world, client *admin.Client) error {
+func (c statusCmd) watch(w *world) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		s, err := client.Status(w.ctx)
+		s, err := w.status(w.ctx)
 		if w.ctx.Err() != nil {
 			return nil
 		}
@@ -97,7 +108,7 @@ func (c statusCmd) healthy(w *world) error {
 	if err != nil {
 		return &fault{code: exitFailure, err: err}
 	}
-	ctx, cancel := context.WithTimeout(w.ctx, healthPatience)
+	ctx, cancel := context.WithTimeout(w.ctx, healthTimeout)
 	defer cancel()
 	err = admin.ErrUnreachable
 	if cfg.Admin.Socket != "" {
@@ -106,7 +117,10 @@ func (c statusCmd) healthy(w *world) error {
 		_, err = client.Healthy(ctx, "/healthz")
 	}
 	if errors.Is(err, admin.ErrUnreachable) && cfg.Admin.HTTP != "" {
-		err = getOK(ctx, "http://"+cfg.Admin.HTTP+"/healthz")
+		var resp *http.Response
+		if resp, err = getOK(ctx, "http://"+cfg.Admin.HTTP+"/healthz"); err == nil {
+			resp.Body.Close()
+		}
 	}
 	if err != nil {
 		return &fault{code: exitFailure, err: fmt.Errorf("not healthy: %w", err)}
@@ -114,23 +128,21 @@ func (c statusCmd) healthy(w *world) error {
 	return nil
 }
 
-func getOK(ctx context.Context, url string) error {
+// getOK asks for a page that must be there.
+func getOK(ctx context.Context, url string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
+	if err == nil && resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		err = errors.New(resp.Status)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	return nil
+	return resp, err
 }
 
-func (c statusCmd) print(to io.Writer, s admin.Status) error {
+func (c statusCmd) print(to io.Writer, s status.Report) error {
 	if c.JSON {
 		return admin.EncodeLine(to, s)
 	}
@@ -146,11 +158,11 @@ func (c statusCmd) print(to io.Writer, s admin.Status) error {
 }
 
 // statusRows is the status on one screen: a label, and one or more lines.
-func statusRows(s admin.Status) [][2]string {
+func statusRows(s status.Report) [][2]string {
 	rows := [][2]string{
 		{"trackd", fmt.Sprintf("%s, up %s", s.Version, ago(s.Started))},
-		{"doors", doorsRow(s)},
-		{"line", lineRow(s.Line)},
+		{"intake", intakeRow(s)},
+		{"upstream", upstreamRow(s.Upstream)},
 		{"queue", queueRow(s)},
 		{"dead", deadRow(s)},
 		{"disk", diskRow(s.Disk)},
@@ -159,27 +171,23 @@ func statusRows(s admin.Status) [][2]string {
 	if len(s.Disk.Damaged) > 0 {
 		rows = append(rows, [2]string{"damaged", strings.Join(s.Disk.Damaged, "\n") + "\nkept aside; what they could not show is counted as lost"})
 	}
-	alarms := s.Alarms
-	if s.Line.Alarm != "" {
-		alarms = append(alarms, s.Line.Alarm)
-	}
-	if len(alarms) > 0 {
+	if alarms := s.AllAlarms(); len(alarms) > 0 {
 		rows = append(rows, [2]string{"ALARM", strings.Join(alarms, "\n")})
 	}
 	return rows
 }
 
-func doorsRow(s admin.Status) string {
+func intakeRow(s status.Report) string {
 	switch {
 	case !s.Closed.IsZero():
-		return fmt.Sprintf("closed by an operator %s ago, to drain; a restart opens them", ago(s.Closed))
+		return fmt.Sprintf("stopped by an operator %s ago, to drain; a restart starts it again", ago(s.Closed))
 	case s.Queue.Full != "":
 		return "refusing events: " + s.Queue.Full
 	}
 	return "taking events"
 }
 
-func lineRow(l admin.Line) string {
+func upstreamRow(l status.Upstream) string {
 	text := fmt.Sprintf("%s for %s, may send %.4g/s", l.State, ago(l.Since), l.Rate)
 	if !l.LastSuccess.IsZero() {
 		text += fmt.Sprintf(", last delivery %s ago", ago(l.LastSuccess))
@@ -193,12 +201,12 @@ func lineRow(l admin.Line) string {
 	return text
 }
 
-func queueRow(s admin.Status) string {
+func queueRow(s status.Report) string {
 	if s.Account.Queued == 0 {
 		return s.Outlook.Summary
 	}
 	text := fmt.Sprintf("%s, the oldest taken %s ago", count(s.Account.Queued, "event"),
-		admin.Span(time.Duration(s.Queue.OldestAgeSeconds*float64(time.Second))))
+		admin.Span(s.Queue.OldestAge()))
 	for _, part := range []struct {
 		n    int
 		what string
@@ -216,9 +224,9 @@ func queueRow(s admin.Status) string {
 	return text + s.Outlook.Summary
 }
 
-func deadRow(s admin.Status) string {
+func deadRow(s status.Report) string {
 	if s.Account.Dead == 0 {
-		return "no letters"
+		return "no dead letters"
 	}
 	var parts []string
 	for _, r := range queue.Reasons() {
@@ -226,15 +234,15 @@ func deadRow(s admin.Status) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, r))
 		}
 	}
-	return fmt.Sprintf("%s: %s\ntrackd dead list shows them", count(s.Account.Dead, "letter"), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s: %s\ntrackd dead list shows them", count(s.Account.Dead, "dead letter"), strings.Join(parts, ", "))
 }
 
-func diskRow(d admin.Disk) string {
+func diskRow(d status.Disk) string {
 	return fmt.Sprintf("%s of %s used, %s left on the disk", size(d.Bytes), size(d.MaxBytes), size(d.FreeBytes))
 }
 
-func accountRow(a admin.Account) string {
-	text := law(queue.Account{Taken: a.Taken, Queued: a.Queued, Delivered: a.Delivered, Dead: a.Dead, Discarded: a.Discarded, Lost: a.Lost})
+func accountRow(a status.Balance) string {
+	text := a.Account.String()
 	switch {
 	case !a.Exact:
 		text += "\nnot exact yet: older files are still being read"

@@ -6,10 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"trackd/admin"
+	"trackd/internal/status"
 	"trackd/internal/systemd"
 	"trackd/queue/boltqueue"
-	"trackd/sender"
 )
 
 // stopMargin is what ending takes on top of shutdown_timeout: settling, and the
@@ -24,7 +23,7 @@ func (d *trackd) supervise(q *boltqueue.Queue) (*systemd.Service, error) {
 		Status: func(ctx context.Context) string {
 			s, err := d.admin.Status(ctx)
 			if err != nil {
-				return "the queue does not say how it is: " + err.Error()
+				return "queue statistics are unavailable: " + err.Error()
 			}
 			return statusLine(s)
 		},
@@ -35,39 +34,39 @@ func (d *trackd) supervise(q *boltqueue.Queue) (*systemd.Service, error) {
 // statusLine is what systemctl status shows: what keeps events from coming in
 // or going out, how many wait, and whether an operator should look closer. It
 // is coarse, so that it does not change all the time.
-func statusLine(s admin.Status) string {
-	parts := []string{lineInWords(s.Line), backlogInWords(s)}
+func statusLine(s status.Report) string {
+	parts := []string{upstreamInWords(s.Upstream), backlogInWords(s)}
 	if s.Queue.Full != "" {
 		parts = append([]string{"events are refused: " + s.Queue.Full}, parts...)
 	}
 	if !s.Closed.IsZero() {
-		parts = append([]string{"doors closed by an operator"}, parts...)
+		parts = append([]string{"intake stopped by an operator"}, parts...)
 	}
 	if s.Account.Dead > 0 {
 		parts = append(parts, fmt.Sprintf("%d dead letters (trackd dead list)", s.Account.Dead))
 	}
-	if s.Line.Alarm != "" || len(s.Alarms) > 0 || len(s.Disk.Damaged) > 0 {
+	if len(s.AllAlarms()) > 0 || len(s.Disk.Damaged) > 0 {
 		parts = append(parts, "alarms (trackd status)")
 	}
 	return strings.Join(parts, "; ")
 }
 
-func lineInWords(l admin.Line) string {
+func upstreamInWords(l status.Upstream) string {
 	switch {
 	case l.Why == "":
-		return "line " + l.State
-	case l.State == string(sender.Open): // after trouble, and nobody has to do anything
-		return "line open, not yet at its full rate"
+		return "upstream " + string(l.State)
+	case l.State == status.Open: // after trouble, and nobody has to do anything
+		return "upstream open, not yet at its full rate"
 	}
-	return fmt.Sprintf("line %s since %s: %s", l.State, l.Since.Format(time.DateTime), l.Why)
+	return fmt.Sprintf("upstream %s since %s: %s", l.State, l.Since.Format(time.DateTime), l.Why)
 }
 
-func backlogInWords(s admin.Status) string {
+func backlogInWords(s status.Report) string {
 	if s.Account.Queued == 0 {
 		return "nothing queued"
 	}
 	text := fmt.Sprintf("%d queued", s.Account.Queued)
-	if age := time.Duration(s.Queue.OldestAgeSeconds * float64(time.Second)); age >= time.Minute {
+	if age := s.Queue.OldestAge(); age >= time.Minute {
 		text += ", the oldest for " + strings.TrimSuffix(age.Truncate(time.Minute).String(), "0s")
 	}
 	return text

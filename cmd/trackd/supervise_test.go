@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"trackd/admin"
+	"trackd/internal/status"
 )
 
 // TestTheServiceManagerIsToldOfStartReloadAndStop is systemd's other end of
@@ -46,7 +46,7 @@ func TestTheServiceManagerIsToldOfStartReloadAndStop(t *testing.T) {
 		t.Errorf("it said READY and refuses events: %s", status.Queue.Full)
 	}
 	hear("WATCHDOG=1")
-	hear("STATUS=line open; nothing queued")
+	hear("STATUS=upstream open; nothing queued")
 	hear("WATCHDOG=1")
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
@@ -63,25 +63,26 @@ func TestTheStatusLineSaysWhatAnOperatorMustKnow(t *testing.T) {
 	since := time.Date(2026, 11, 22, 14, 3, 0, 0, time.UTC)
 	for _, test := range []struct {
 		name string
-		s    admin.Status
+		s    status.Report
 		want string
 	}{
-		{"well", admin.Status{Line: admin.Line{State: "open"}}, "line open; nothing queued"},
-		{"a moment's backlog", admin.Status{Line: admin.Line{State: "open"},
-			Account: admin.Account{Queued: 12}, Queue: admin.Backlog{OldestAgeSeconds: 59}}, "line open; 12 queued"},
-		{"after an outage", admin.Status{Line: admin.Line{State: "open", Why: "it climbs", Since: since},
-			Account: admin.Account{Queued: 1234}, Queue: admin.Backlog{OldestAgeSeconds: 7_475}},
-			"line open, not yet at its full rate; 1234 queued, the oldest for 2h4m"},
-		{"denied", admin.Status{Line: admin.Line{State: "denied", Why: "check the key", Since: since}, Account: admin.Account{Queued: 1}},
-			"line denied since 2026-11-22 14:03:00: check the key; 1 queued"},
-		{"full", admin.Status{Line: admin.Line{State: "open"}, Queue: admin.Backlog{Full: "the disk is full"}},
-			"events are refused: the disk is full; line open; nothing queued"},
-		{"draining", admin.Status{Line: admin.Line{State: "open"}, Closed: since}, "doors closed by an operator; line open; nothing queued"},
-		{"dead letters", admin.Status{Line: admin.Line{State: "open"}, Account: admin.Account{Dead: 3}},
-			"line open; nothing queued; 3 dead letters (trackd dead list)"},
-		{"an alarm of the line", admin.Status{Line: admin.Line{State: "open", Alarm: "twenty refused"}}, "line open; nothing queued; alarms (trackd status)"},
-		{"an alarm of the queue", admin.Status{Line: admin.Line{State: "open"}, Alarms: []string{"x"}}, "line open; nothing queued; alarms (trackd status)"},
-		{"a damaged file", admin.Status{Line: admin.Line{State: "open"}, Disk: admin.Disk{Damaged: []string{"x"}}}, "line open; nothing queued; alarms (trackd status)"},
+		{"well", status.Report{Upstream: status.Upstream{State: "open"}}, "upstream open; nothing queued"},
+		{"a moment's backlog", status.Report{Upstream: status.Upstream{State: "open"},
+			Account: status.Balance{Account: status.Account{Queued: 12}}, Queue: status.Backlog{OldestAgeSeconds: 59}}, "upstream open; 12 queued"},
+		{"after an outage", status.Report{Upstream: status.Upstream{State: "open", Why: "it climbs", Since: since},
+			Account: status.Balance{Account: status.Account{Queued: 1234}}, Queue: status.Backlog{OldestAgeSeconds: 7_475}},
+			"upstream open, not yet at its full rate; 1234 queued, the oldest for 2h4m"},
+		{"denied", status.Report{Upstream: status.Upstream{State: "denied", Why: "check the key", Since: since}, Account: status.Balance{Account: status.Account{Queued: 1}}},
+			"upstream denied since 2026-11-22 14:03:00: check the key; 1 queued"},
+		{"full", status.Report{Upstream: status.Upstream{State: "open"}, Queue: status.Backlog{Full: "the disk is full"}},
+			"events are refused: the disk is full; upstream open; nothing queued"},
+		{"draining", status.Report{Upstream: status.Upstream{State: "open"}, Closed: since}, "intake stopped by an operator; upstream open; nothing queued"},
+		{"dead letters", status.Report{Upstream: status.Upstream{State: "open"}, Account: status.Balance{Account: status.Account{Dead: 3}}},
+			"upstream open; nothing queued; 3 dead letters (trackd dead list)"},
+		{"an alarm of the upstream", status.Report{Upstream: status.Upstream{State: "open", Alarm: "twenty refused"}}, "upstream open; nothing queued; alarms (trackd status)"},
+		{"an alarm of the queue", status.Report{Upstream: status.Upstream{State: "open"}, Alarms: []string{"x"}}, "upstream open; nothing queued; alarms (trackd status)"},
+		{"a refused reload", status.Report{Upstream: status.Upstream{State: "open"}, Reload: status.Reload{Problems: []string{"x"}}}, "upstream open; nothing queued; alarms (trackd status)"},
+		{"a damaged file", status.Report{Upstream: status.Upstream{State: "open"}, Disk: status.Disk{Damaged: []string{"x"}}}, "upstream open; nothing queued; alarms (trackd status)"},
 	} {
 		if got := statusLine(test.s); got != test.want {
 			t.Errorf("%s:\n got %s\nwant %s", test.name, got, test.want)

@@ -21,6 +21,7 @@ import (
 	"trackd/event"
 	"trackd/ingest"
 	"trackd/internal/listen"
+	"trackd/internal/status"
 	"trackd/internal/systemd"
 	"trackd/queue/boltqueue"
 	"trackd/sender"
@@ -126,7 +127,8 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 		return nil, err
 	}
 
-	d.reload = &reloader{source: src, current: cfg, rules: &inForce, ingest: d.ingest, sender: d.sender, log: log}
+	d.reload = &reloader{source: src, current: cfg, rules: &inForce, ingest: d.ingest, sender: d.sender, log: log,
+		requests: make(chan chan<- status.Reload)}
 	if d.helm, err = newHelm(cfg.Queue.Dir, d.sender, log); err != nil {
 		return nil, err
 	}
@@ -134,10 +136,10 @@ func newTrackd(cfg config.Config, src source, log *slog.Logger) (d *trackd, err 
 	d.admin, err = admin.New(admin.Options{
 		Queue:    q,
 		Letters:  q,
-		Steering: d.helm,
-		Line:     d.helm.line,
+		Control:  control{d.helm, d.reload},
+		Upstream: d.helm.upstream,
 		Import: func(ctx context.Context, raw []byte) error {
-			if !d.helm.ClosedSince().IsZero() {
+			if !d.helm.IntakeStopped().IsZero() {
 				return errDrained
 			}
 			return takeIn(ctx, d.ingest.Handler(), inForce.Load().Key, raw)

@@ -33,7 +33,7 @@ func (t *turn) serveTrackd(dir string) (*server, error) {
 		return nil, err
 	}
 	s, err := t.start("trackd is ready", []string{
-		"TRACKD_UPSTREAM_URL=" + nowhere, "TRACKD_UPSTREAM_API_KEY=bench", "TRACKD_QUEUE_DIR=" + dir,
+		"TRACKD_CONFIG=", "TRACKD_UPSTREAM_URL=" + nowhere, "TRACKD_UPSTREAM_API_KEY=bench", "TRACKD_QUEUE_DIR=" + dir,
 		"TRACKD_INGEST_SOCKET=" + socket, "TRACKD_INGEST_HTTP=" + addresses[0],
 		"TRACKD_ADMIN_SOCKET=" + filepath.Join(filepath.Dir(socket), "admin.sock"), "TRACKD_ADMIN_HTTP=" + addresses[1],
 	}, t.binary, "serve")

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"trackd/admin"
+	"trackd/internal/status"
 )
 
 // patience bounds every wait for something that must happen.
@@ -74,6 +74,7 @@ func startDaemon(t testing.TB, upstream string, settings ...string) *daemon {
 	d.env = append(withoutSettings(os.Environ()),
 		"TRACKD_UPSTREAM_URL="+upstream,
 		"TRACKD_UPSTREAM_API_KEY=interop-key",
+		"TRACKD_CONFIG=", // not the one this host may have
 		"TRACKD_QUEUE_DIR="+filepath.Join(dir, "queue"),
 		"TRACKD_INGEST_SOCKET="+d.socket,
 		"TRACKD_INGEST_HTTP_SOCKET="+d.httpSock,
@@ -140,9 +141,9 @@ func (d *daemon) end(sig os.Signal) error {
 }
 
 // status asks trackd what it holds.
-func (d *daemon) status() admin.Status {
+func (d *daemon) status() status.Report {
 	d.t.Helper()
-	var s admin.Status
+	var s status.Report
 	resp, err := http.Get("http://" + d.ops + "/status")
 	if err != nil {
 		d.t.Fatalf("ask for the status: %v", err)
@@ -156,9 +157,9 @@ func (d *daemon) status() admin.Status {
 
 // awaitDrained waits until nothing is queued, and returns the books, which
 // must balance.
-func (d *daemon) awaitDrained() admin.Status {
+func (d *daemon) awaitDrained() status.Report {
 	d.t.Helper()
-	var s admin.Status
+	var s status.Report
 	await(d.t, "the queue to drain", func() bool {
 		s = d.status()
 		return s.Account.Exact && s.Account.Queued == 0 && s.Queue.Held == 0
