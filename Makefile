@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 SOAK ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules format vet test race lint demo interop ci soak bench bench-tables microbench crash fuzz growth \
+.PHONY: help build modules format vet test race lint demo interop ci soak bench bench-tables microbench crash hostile fuzz growth \
 	package systemd-test image-test
 
 help: ## list the targets
@@ -45,6 +45,11 @@ crash: SHELL = /bin/bash
 crash: .SHELLFLAGS = -o pipefail -c
 crash: ## kill, fail and cut the power everywhere: 10,000 lives; about 10 minutes, power cuts as root
 	TRACKD_CRASH=all go test -count=1 -timeout 60m -v -run 'Dies|Deaths|AKill|FailedFsync|ACut|RandomDamage|LastByte' ./queue/boltqueue | grep -v '^=== \|^ *--- PASS: .*/'
+
+HOSTILE ?= 16
+
+hostile: ## attack a running daemon, print what each attack costs; rubbish by the gigabyte, about 10 minutes
+	TRACKD_HOSTILE=$(HOSTILE) go test -count=1 -v -timeout 60m -run '^(TestNoRequestTakesMemory|TestIdleConnections|TestRubbish)' ./cmd/trackd | grep -v '^=== '
 
 fuzz: ## fuzz every parser, FUZZTIME each: make fuzz FUZZTIME=1m
 	@go list ./... | while read -r package; do \
