@@ -19,7 +19,7 @@ format: ## check that gofmt has nothing to do
 vet: ## go vet
 test: ## run the tests
 race: ## run the tests under the race detector
-lint: ## run the linters of tools.mod
+lint: ## run the linters of .ci/tools.mod
 demo: ## run the demo
 interop: ## run the official SDKs against trackd; needs node and npm
 modules format vet test race lint demo interop:

@@ -2,11 +2,11 @@
 // them on disk and delivers them to Customer.io's Data Pipelines API.
 //
 // Every command is driven by [run], with nothing taken from the process but
-// what run is given; one file holds one command. wire.go is the only place
-// that knows all rooms of the house.
+// what run is given; one file holds one command. What the daemon is made of is in
+// package internal/daemon.
 //
 // Reading order: main.go (the grammar, exit codes and the voice on stderr),
-// serve.go and wire.go (the daemon), then the commands.
+// serve.go (the daemon), then the commands.
 package main
 
 import (

@@ -14,10 +14,8 @@ import (
 
 	"trackd/admin"
 	"trackd/config"
-	"trackd/ingest"
 	"trackd/internal/status"
 	"trackd/queue"
-	"trackd/queue/queuetest"
 )
 
 func TestTextFromOutsideCannotMoveTheCursor(t *testing.T) {
@@ -239,61 +237,5 @@ func TestAReplayCanBeInterrupted(t *testing.T) {
 	}
 	if calls != 2 {
 		t.Errorf("got %d calls, want 2", calls)
-	}
-}
-
-func TestAPauseMarkThatCannotBeReadStillPauses(t *testing.T) {
-	for name, text := range map[string]string{"empty": "", "cut": `{"since":"20`} {
-		d := wired(t)
-		dir := filepath.Dir(d.helm.marker)
-		if err := os.WriteFile(filepath.Join(dir, "paused"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		h, err := newHelm(dir, d.sender, d.log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if l := h.upstream(); l.State != "paused" || !strings.Contains(l.Why, "trackd resume") {
-			t.Errorf("%s: got %+v", name, l)
-		}
-	}
-}
-
-// What is imported passes the door as any client's event does, key and all.
-func TestAnImportIsJudgedByTheDoor(t *testing.T) {
-	q := queuetest.NewMemory(queuetest.Options{MaxEvents: 1})
-	in, err := ingest.New(ingest.Options{Queue: q, Rules: ingest.Rules{Key: "k"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	good := []byte(lifecycleLine("m-1"))
-	if err := takeIn(t.Context(), in.Handler(), "k", []byte(`{"event":"Nope"}`)); err == nil {
-		t.Error("bad: got no error")
-	} else if bad, ok := errors.AsType[*admin.BadEventError](err); !ok || bad.Code != "not_lifecycle" {
-		t.Errorf("bad: got %v", err)
-	}
-	if err := takeIn(t.Context(), in.Handler(), "k", good); err != nil {
-		t.Errorf("good: got %v", err)
-	}
-	for key, want := range map[string]string{"k": "the queue is full; nothing of this request was kept", "wrong": "the ingest key is missing or wrong; send it as the user name of Basic auth"} {
-		err := takeIn(t.Context(), in.Handler(), key, good)
-		if _, bad := errors.AsType[*admin.BadEventError](err); bad || err == nil || err.Error() != want {
-			t.Errorf("key %s: got %v, want %q, and not as the event's fault", key, err, want)
-		}
-	}
-}
-
-// A door that only the key protects must not lose it to a reload that also
-// moves the door, which needs a restart.
-func TestAReloadTakesNoKeyFromAnOpenDoor(t *testing.T) {
-	running := config.Config{Ingest: config.Ingest{HTTP: "0.0.0.0:8484", KeyFile: "key", Key: config.NewSecret("k")}}
-	next := config.Config{Ingest: config.Ingest{HTTP: "127.0.0.1:8484"}}
-	merged, changed := (&reloader{current: running}).merge(next, true)
-	if merged.Ingest.Key.Reveal() != "k" || len(changed) > 0 {
-		t.Errorf("got key %q, changed %v", merged.Ingest.Key.Reveal(), changed)
-	}
-	next.Ingest.HTTP = running.Ingest.HTTP
-	if merged, _ = (&reloader{current: running}).merge(next, true); !merged.Ingest.Key.IsZero() {
-		t.Error("the key stays though the door is where it was: the loader has judged that")
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"trackd/config"
 	"trackd/event"
+	"trackd/internal/daemon"
 	"trackd/queue"
 	"trackd/sender"
 )
@@ -90,7 +91,7 @@ func TestTheReferenceExplainsEveryWord(t *testing.T) {
 }
 
 func TestEveryMetricIsWellFormed(t *testing.T) {
-	problems, err := testutil.GatherAndLint(wired(t).registry)
+	problems, err := testutil.GatherAndLint(wired(t).Metrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestTheRecipesNameWhatThereIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	families, err := wired(t).registry.Gather()
+	families, err := wired(t).Metrics().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +272,7 @@ func flagName(f *kong.Flag) string {
 // that are there from the start.
 func metricsTable(t *testing.T) string {
 	t.Helper()
-	families, err := wired(t).registry.Gather()
+	families, err := wired(t).Metrics().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +300,7 @@ func metricsTable(t *testing.T) string {
 }
 
 // wired returns a daemon that is wired but not running.
-func wired(t *testing.T) *trackd {
+func wired(t *testing.T) *daemon.Daemon {
 	t.Helper()
 	dir := t.TempDir()
 	env := map[string]string{
@@ -313,12 +314,12 @@ func wired(t *testing.T) *trackd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := newTrackd(cfg, source{level: &slog.LevelVar{}}, slog.New(slog.DiscardHandler))
+	d, err := daemon.New(daemon.Options{Config: cfg, Source: daemon.Source{Level: &slog.LevelVar{}}, Version: version, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := d.close(); err != nil {
+		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
 	})

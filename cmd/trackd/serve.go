@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"trackd/config"
+	"trackd/internal/daemon"
 	"trackd/queue/boltqueue"
 )
 
@@ -30,17 +31,23 @@ func (serveCmd) Run(w *world) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	d, err := newTrackd(cfg, source{
-		load:  func() (config.Config, error) { return w.config(false) },
-		keys:  func(c config.Config) (config.Config, error) { return c.RereadKeys(w.loadOptions(false)) },
-		level: level,
-	}, log)
+	d, err := daemon.New(daemon.Options{
+		Config: cfg,
+		Source: daemon.Source{
+			Load:  func() (config.Config, error) { return w.config(false) },
+			Keys:  func(c config.Config) (config.Config, error) { return c.RereadKeys(w.loadOptions(false)) },
+			Level: level,
+		},
+		Version: version,
+		Log:     log,
+		Sockets: daemon.Activated(),
+	})
 	if err != nil {
 		return startFault(err)
 	}
 	log.Info("trackd is ready", "version", version, "queue", cfg.Queue.Dir, "upstream", cfg.BaseURL(),
 		"socket", cfg.Ingest.Socket, "http", cfg.Ingest.HTTP, "admin", cfg.Admin.HTTP)
-	d.host.Ready()
+	d.Ready()
 	return d.Run(w.ctx, hangup)
 }
 

@@ -6,16 +6,14 @@ import (
 	"strings"
 
 	"trackd/config"
-	"trackd/sender"
+	"trackd/internal/daemon"
 )
 
 // askUpstream has the sender post an event that no destination can accept,
 // prints the reply as it came and reports whether the key was accepted.
 func askUpstream(w *world, c config.Config) bool {
 	fmt.Fprintf(w.stdout, "POST %s/track {}\n", c.BaseURL())
-	got, err := sender.Check(w.ctx, sender.Options{
-		Settings: senderSettings(c), URL: c.BaseURL(), CAFile: c.Upstream.CAFile, Timeout: c.Upstream.Timeout, Version: version,
-	})
+	got, err := daemon.CheckUpstream(w.ctx, c, version)
 	switch {
 	case err != nil:
 		fmt.Fprintf(w.stdout, "not asked: %v\n", err)

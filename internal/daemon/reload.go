@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -24,18 +24,18 @@ import (
 // mounted over, as a container's secrets are.
 const keyFilesEvery = 5 * time.Second
 
-// source is where a changed configuration comes from, and what it changes that
+// Source is where a changed configuration comes from, and what it changes that
 // no other package owns.
-type source struct {
-	load  func() (config.Config, error)              // all of it
-	keys  func(config.Config) (config.Config, error) // the same with its key files read again
-	level *slog.LevelVar                             // of the log
+type Source struct {
+	Load  func() (config.Config, error)              // reads all of it
+	Keys  func(config.Config) (config.Config, error) // the same with its key files read again
+	Level *slog.LevelVar                             // of the log
 }
 
 // reloader puts a changed configuration into force in a running daemon, as far
 // as that can be done without closing anything.
 type reloader struct {
-	source
+	Source
 	current  config.Config                 // in force; owned by the goroutine of run
 	rules    *atomic.Pointer[ingest.Rules] // of ingest, for whoever judges by them too
 	ingest   *ingest.Server
@@ -43,12 +43,17 @@ type reloader struct {
 	host     *systemd.Service // is told of reloads
 	exposed  bool             // a listener that systemd opened is open to others: it needs a key
 	log      *slog.Logger
-	requests chan chan<- status.Reload // of operators; answered by the goroutine of run
+	requests requests // of operators
 
 	mu          sync.Mutex
 	last        status.Reload // of the whole configuration; guarded by mu
 	keyProblems []string      // why a changed key is not in force; guarded by mu
 }
+
+// requests are operators who wait for a reload; the goroutine of run answers.
+type requests chan chan<- status.Reload
+
+func newRequests() requests { return make(requests) }
 
 // liveSetting is one setting that a reload can change.
 type liveSetting struct {
@@ -181,7 +186,7 @@ func (r *reloader) reload() {
 	r.host.Reloading()
 	defer r.host.Ready()
 	result := status.Reload{At: time.Now().Truncate(time.Millisecond)}
-	next, err := r.load()
+	next, err := r.Load()
 	if err == nil {
 		var merged config.Config
 		merged, result.Changed = r.merge(next, true)
@@ -211,7 +216,7 @@ func (r *reloader) reload() {
 // reloadKeys reads the files that hold keys again and puts what they hold into
 // force. While that fails it is tried at every look, and told once.
 func (r *reloader) reloadKeys() {
-	next, err := r.keys(r.current)
+	next, err := r.Keys(r.current)
 	var merged config.Config
 	var changed []string
 	if err == nil {
@@ -272,7 +277,7 @@ func (r *reloader) enforce(c config.Config) error {
 		}
 	}
 	r.rules.Store(&rules)
-	r.level.Set(c.Log.Level)
+	r.Level.Set(c.Log.Level)
 	return nil
 }
 

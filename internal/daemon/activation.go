@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -19,14 +19,14 @@ const (
 	socketHTTP   = "http"   // on TCP or a Unix socket
 )
 
-// activated returns the sockets that came with this process, if it is the one
+// Activated returns the sockets that came with this process, if it is the one
 // they are meant for, and hides them from processes that it starts.
-func activated() []*os.File { return activation.Files(true) }
+func Activated() []*os.File { return activation.Files(true) }
 
 // takeOver serves on sockets that somebody else opened for us and holds open
 // while we restart, so that no client is refused meanwhile. It returns cfg
 // without the addresses that they stand for.
-func (d *trackd) takeOver(files []*os.File, cfg config.Config) (config.Config, error) {
+func (d *Daemon) takeOver(files []*os.File, cfg config.Config) (config.Config, error) {
 	var errs []error
 	for _, f := range files {
 		name := f.Name()
@@ -39,8 +39,8 @@ func (d *trackd) takeOver(files []*os.File, cfg config.Config) (config.Config, e
 	return cfg, errors.Join(errs...)
 }
 
-// assign makes ln the door that it is named for.
-func (d *trackd) assign(name string, ln net.Listener, cfg *config.Config) error {
+// assign makes ln the listener that it is named for.
+func (d *Daemon) assign(name string, ln net.Listener, cfg *config.Config) error {
 	var to *[]net.Listener
 	var configured *string
 	onTCP := ln.Addr().Network() == "tcp"
@@ -49,17 +49,17 @@ func (d *trackd) assign(name string, ln net.Listener, cfg *config.Config) error 
 		return errors.Join(ln.Close(), fmt.Errorf("take over socket %q (%s): events without HTTP come over a Unix socket only, "+
 			"whose mode says who may send", name, ln.Addr()))
 	case name == socketEvents:
-		to, configured = &d.listeners.Lines, &cfg.Ingest.Socket
+		to, configured = &d.clients.Lines, &cfg.Ingest.Socket
 	case name == socketHTTP && onTCP:
-		to, configured = &d.listeners.HTTP, &cfg.Ingest.HTTP
+		to, configured = &d.clients.HTTP, &cfg.Ingest.HTTP
 	case name == socketHTTP:
-		to, configured = &d.listeners.HTTP, &cfg.Ingest.HTTPSocket
+		to, configured = &d.clients.HTTP, &cfg.Ingest.HTTPSocket
 	default:
 		return errors.Join(ln.Close(), fmt.Errorf("take over socket %q (%s): FileDescriptorName= must be %s or %s",
 			name, ln.Addr(), socketEvents, socketHTTP))
 	}
 	if onTCP && !isLoopback(ln) {
-		d.reload.exposed = true
+		d.exposed = true
 		if cfg.Ingest.Key.IsZero() {
 			return errors.Join(ln.Close(), fmt.Errorf("take over socket %q (%s): others can reach it, allowed only with a key: "+
 				"set ingest.key_file or bind 127.0.0.1 in ListenStream=", name, ln.Addr()))

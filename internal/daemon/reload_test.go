@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -14,13 +14,12 @@ import (
 	"time"
 
 	"trackd/config"
-	"trackd/internal/status"
 )
 
 // reloading is a wired daemon whose reloader runs, its configuration in a file
 // and its keys in others. Everything happens in virtual time.
 type reloading struct {
-	*trackd
+	*Daemon
 	t     *testing.T
 	dir   string
 	log   bytes.Buffer // read after synctest.Wait only
@@ -45,22 +44,22 @@ admin: {socket: "", http: ""}
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.trackd, err = newTrackd(cfg, source{load: load, level: &slog.LevelVar{}, keys: func(c config.Config) (config.Config, error) {
+	r.Daemon, err = New(Options{Config: cfg, Source: Source{Load: load, Level: &slog.LevelVar{}, Keys: func(c config.Config) (config.Config, error) {
 		c, err := c.RereadKeys(options)
 		r.loads++
 		r.onKey()
 		return c, err
-	}}, slog.New(slog.NewTextHandler(&r.log, nil)))
+	}}, Log: slog.New(slog.NewTextHandler(&r.log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); r.trackd.reload.run(ctx, nil) }()
+	go func() { defer close(ended); r.control.reloader.run(ctx, nil) }()
 	t.Cleanup(func() {
 		stop()
 		<-ended
-		if err := r.close(); err != nil {
+		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -84,10 +83,10 @@ func (r *reloading) passes(d time.Duration) {
 func (r *reloading) inForce(upstream, ingest string) {
 	r.t.Helper()
 	synctest.Wait()
-	if got := r.trackd.reload.current.Upstream.APIKey.Reveal(); got != upstream {
+	if got := r.control.reloader.current.Upstream.APIKey.Reveal(); got != upstream {
 		r.t.Errorf("the API key in force is %q, want %q", got, upstream)
 	}
-	if got := r.trackd.reload.rules.Load().Key; got != ingest {
+	if got := r.control.reloader.rules.Load().Key; got != ingest {
 		r.t.Errorf("the ingest key in force is %q, want %q", got, ingest)
 	}
 }
@@ -120,7 +119,7 @@ func TestAConfigurationBrokenElsewhereKeepsNoKeyOut(t *testing.T) {
 		r.write("key", "second-one")
 		r.passes(6 * time.Second)
 		r.inForce("second-one", "mine")
-		if problems := r.trackd.reload.LastReload().Problems; len(problems) > 0 {
+		if problems := r.control.reloader.LastReload().Problems; len(problems) > 0 {
 			t.Errorf("nobody has asked for a reload, yet it is called refused: %q", problems)
 		}
 	})
@@ -135,7 +134,7 @@ func TestAKeyFileThatCannotBeReadIsTriedAgain(t *testing.T) {
 		r.write("key", "two words")
 		r.passes(time.Minute)
 		r.inForce("first", "mine")
-		if problems := r.trackd.reload.LastReload().Problems; len(problems) != 1 || !strings.Contains(problems[0], "more than one word") {
+		if problems := r.control.reloader.LastReload().Problems; len(problems) != 1 || !strings.Contains(problems[0], "more than one word") {
 			t.Errorf("got problems %q", problems)
 		}
 		if n := strings.Count(r.log.String(), "changed key refused"); n != 1 {
@@ -147,7 +146,7 @@ func TestAKeyFileThatCannotBeReadIsTriedAgain(t *testing.T) {
 		r.write("key", "second")
 		r.passes(6 * time.Second)
 		r.inForce("second", "mine")
-		if r.trackd.reload.LastReload().Refused() {
+		if r.control.reloader.LastReload().Refused() {
 			t.Error("still refused")
 		}
 	})
@@ -160,7 +159,7 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 		r := newReloading(t)
 		r.write("key", "a:pair")
 		r.write("ingest_key", "yours")
-		result, err := r.trackd.reload.Reload(t.Context())
+		result, err := r.control.reloader.Reload(t.Context())
 		if err != nil || !result.Refused() || len(result.Changed) > 0 {
 			t.Errorf("got %+v, %v, want it refused", result, err)
 		}
@@ -173,7 +172,7 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 		}
 
 		r.write("key", "second")
-		result, err = r.trackd.reload.Reload(t.Context())
+		result, err = r.control.reloader.Reload(t.Context())
 		if err != nil || result.Refused() {
 			t.Errorf("got %+v, %v", result, err)
 		}
@@ -183,14 +182,29 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 
 // ingestKey has an event taken with a key.
 func (r *reloading) ingestKey(key string) error {
-	return takeIn(r.t.Context(), r.ingest.Handler(), key, []byte(lifecycleLine("m-"+key)))
+	return takeIn(r.t.Context(), r.ingest.Handler(), key, []byte(`{"event":"Application Opened","messageId":"m-`+key+`","userId":"ann"}`))
 }
 
 func TestAReloadThatNobodyAnswersEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := &reloader{requests: make(chan chan<- status.Reload)}
+	r := &reloader{requests: newRequests()}
 	if _, err := r.Reload(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A listener that only the key protects must not lose it to a reload that also
+// moves the listener, which needs a restart.
+func TestAReloadTakesNoKeyFromAnOpenListener(t *testing.T) {
+	running := config.Config{Ingest: config.Ingest{HTTP: "0.0.0.0:8484", KeyFile: "key", Key: config.NewSecret("k")}}
+	next := config.Config{Ingest: config.Ingest{HTTP: "127.0.0.1:8484"}}
+	merged, changed := (&reloader{current: running}).merge(next, true)
+	if merged.Ingest.Key.Reveal() != "k" || len(changed) > 0 {
+		t.Errorf("got key %q, changed %v", merged.Ingest.Key.Reveal(), changed)
+	}
+	next.Ingest.HTTP = running.Ingest.HTTP
+	if merged, _ = (&reloader{current: running}).merge(next, true); !merged.Ingest.Key.IsZero() {
+		t.Error("the key stays though the listener is where it was: the loader has judged that")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"cmp"
@@ -18,24 +18,37 @@ import (
 	"trackd/sender"
 )
 
-// helm steers the daemon as operators ask, and remembers over restarts that
-// they paused it.
-type helm struct {
+// pauser stops sending as operators ask, and remembers that over restarts.
+type pauser struct {
 	sender *sender.Sender
 	marker string // path of the file that says sending is paused
-	log    *slog.Logger
 
-	closeDoors func()          // ends the front door; set by Run
-	doorsShut  <-chan struct{} // closed when it has ended
+	mu    sync.Mutex
+	pause *pauseMark // nil: not paused; guarded by mu
+}
 
-	mu          sync.Mutex
-	pause       *pauseMark // nil: not paused; guarded by mu
-	closedSince time.Time  // guarded by mu
+// intake is what brings events in. An operator can stop it while everything
+// else goes on.
+type intake struct {
+	ordered context.Context // ends when an operator wants the intake stopped
+	order   context.CancelFunc
+	ended   chan struct{} // closed by Run once everything that was read is answered
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	since time.Time // of the first order; zero: none; guarded by mu
+}
+
+func newIntake(log *slog.Logger) *intake {
+	in := &intake{ended: make(chan struct{}), log: log}
+	in.ordered, in.order = context.WithCancel(context.Background())
+	return in
 }
 
 // control is everything an operator can order.
 type control struct {
-	*helm
+	*pauser
+	*intake
 	*reloader
 }
 
@@ -47,40 +60,40 @@ type pauseMark struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// newHelm takes up the pause that an operator asked for before the restart, if
+// newPauser takes up the pause that an operator asked for before the restart, if
 // there is one. A marker that cannot be read still means a pause: somebody
 // wanted one.
-func newHelm(dir string, s *sender.Sender, log *slog.Logger) (*helm, error) {
-	h := &helm{sender: s, marker: filepath.Join(dir, "paused"), log: log}
-	text, err := os.ReadFile(h.marker)
+func newPauser(dir string, s *sender.Sender, log *slog.Logger) (*pauser, error) {
+	p := &pauser{sender: s, marker: filepath.Join(dir, "paused")}
+	text, err := os.ReadFile(p.marker)
 	if errors.Is(err, fs.ErrNotExist) {
-		return h, nil
+		return p, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look for a pause: %w", err)
 	}
-	h.pause = &pauseMark{}
-	if json.Unmarshal(text, h.pause) != nil {
-		*h.pause = pauseMark{Reason: "the file " + h.marker + " says so, but not since when"}
+	p.pause = &pauseMark{}
+	if json.Unmarshal(text, p.pause) != nil {
+		*p.pause = pauseMark{Reason: "the file " + p.marker + " says so, but not since when"}
 	}
 	s.Pause()
-	return h, nil
+	return p, nil
 }
 
 // Pause implements [admin.Control]. Sending stops even where that cannot be
 // kept over a restart.
-func (h *helm) Pause(reason string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.sender.Pause()
+func (p *pauser) Pause(reason string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sender.Pause()
 	mark := &pauseMark{Since: time.Now().UTC().Truncate(time.Millisecond), Reason: reason}
-	if h.pause != nil {
-		mark.Since, mark.Reason = h.pause.Since, cmp.Or(reason, h.pause.Reason)
+	if p.pause != nil {
+		mark.Since, mark.Reason = p.pause.Since, cmp.Or(reason, p.pause.Reason)
 	}
-	h.pause = mark
+	p.pause = mark
 	text, err := json.Marshal(mark)
 	if err == nil {
-		err = writeDurably(h.marker, append(text, '\n'))
+		err = writeDurably(p.marker, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("sending is paused, but a restart would resume it: %w", err)
@@ -89,14 +102,14 @@ func (h *helm) Pause(reason string) error {
 }
 
 // Resume implements [admin.Control].
-func (h *helm) Resume() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.sender.Resume()
-	h.pause = nil
-	err := os.Remove(h.marker)
+func (p *pauser) Resume() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sender.Resume()
+	p.pause = nil
+	err := os.Remove(p.marker)
 	if err == nil {
-		err = syncDir(filepath.Dir(h.marker))
+		err = syncDir(filepath.Dir(p.marker))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sending is resumed, but a restart would pause it: %w", err)
@@ -105,16 +118,16 @@ func (h *helm) Resume() error {
 }
 
 // StopIntake implements [admin.Control].
-func (h *helm) StopIntake(ctx context.Context) error {
-	h.mu.Lock()
-	if h.closedSince.IsZero() {
-		h.closedSince = time.Now().Truncate(time.Millisecond)
-		h.log.Info("intake stopped by an operator, to drain", "to_start_it_again", "restart trackd")
+func (in *intake) StopIntake(ctx context.Context) error {
+	in.mu.Lock()
+	if in.since.IsZero() {
+		in.since = time.Now().Truncate(time.Millisecond)
+		in.log.Info("intake stopped by an operator, to drain", "to_start_it_again", "restart trackd")
 	}
-	h.mu.Unlock()
-	h.closeDoors()
+	in.mu.Unlock()
+	in.order()
 	select {
-	case <-h.doorsShut:
+	case <-in.ended:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -122,24 +135,24 @@ func (h *helm) StopIntake(ctx context.Context) error {
 }
 
 // IntakeStopped implements [admin.Control].
-func (h *helm) IntakeStopped() time.Time {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.closedSince
+func (in *intake) IntakeStopped() time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.since
 }
 
 // upstream says in the operator's words what the sender reports.
-func (h *helm) upstream() status.Upstream {
-	l := h.sender.Upstream()
+func (p *pauser) upstream() status.Upstream {
+	l := p.sender.Upstream()
 	out := status.Upstream{State: status.State(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
 		Rate: l.Rate, HoldUntil: l.HoldUntil, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered, Failures: l.Failures}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.pause != nil && l.State == sender.Paused {
-		out.Since = h.pause.Since
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pause != nil && l.State == sender.Paused {
+		out.Since = p.pause.Since
 		out.Why = "paused by an operator"
-		if h.pause.Reason != "" {
-			out.Why += " (" + h.pause.Reason + ")"
+		if p.pause.Reason != "" {
+			out.Why += " (" + p.pause.Reason + ")"
 		}
 		out.Why += ": trackd resume when you are ready"
 	}

@@ -1,9 +1,4 @@
-// Package trackd_test holds the house to its plan: which room may know which,
-// which library belongs where, and a few habits of the code. Each rule has its
-// reason beside it; change the reason before the rule.
-//
-// Test files are free to import what they need.
-package trackd_test
+package arch_test
 
 import (
 	"fmt"
@@ -23,9 +18,17 @@ import (
 
 const module = "trackd"
 
-// room is what one folder may import besides the standard library. Our own
+// TestMain runs the rules over the whole module, from its top.
+func TestMain(m *testing.M) {
+	if err := os.Chdir("../.."); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// imports is what one folder may import besides the standard library. Our own
 // packages are meant exactly, libraries with all their packages.
-type room struct {
+type imports struct {
 	may []string
 	why string
 }
@@ -47,65 +50,69 @@ const (
 	ulid       = "github.com/oklog/ulid/v2"
 	yaml       = "github.com/goccy/go-yaml"
 
-	event = module + "/event"
-	queue = module + "/queue"
+	event  = module + "/event"
+	queue  = module + "/queue"
+	status = module + "/internal/status"
 
 	anything = "*"
 )
 
-// rooms has a row for every folder of the house, built yet or not.
-var rooms = map[string]room{
+// plan has a row for every folder.
+var plan = map[string]imports{
 	"event":                {[]string{json, ulid}, "it is the vocabulary everybody speaks, so it leans on nobody"},
 	"queue":                {[]string{event}, "it is the contract between the halves: no backend, no transport"},
 	"queue/boltqueue":      {[]string{queue, event, bbolt, compress, sys}, "a backend knows the contract, never who calls it"},
 	"queue/queuetest":      {[]string{queue, event, goCmp}, "the suite tests the contract, so that every backend can run it"},
-	"ingest":               {[]string{queue, event, json, compress, prometheus, errgroup}, "the front door must work with any backend and without the back door"},
-	"sender":               {[]string{queue, event, backoff, rate, prometheus, errgroup}, "the back door must work with any backend and without the front door"},
-	"admin":                {[]string{queue, event, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
-	"config":               {[]string{yaml}, "settings are plain data: what they mean to a room, cmd says"},
+	"ingest":               {[]string{queue, event, json, compress, prometheus, errgroup}, "what takes events must work with any backend and without what delivers them"},
+	"sender":               {[]string{queue, event, status, backoff, rate, prometheus, errgroup}, "what delivers events must work with any backend and without what takes them"},
+	"admin":                {[]string{queue, event, status, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
+	"config":               {[]string{yaml}, "settings are plain data: what they mean to a package, internal/daemon says"},
 	"internal/listen":      {[]string{sys}, "a socket is a socket, whoever serves on it"},
 	"internal/tuning":      {nil, "it sets a process up and knows nothing of what runs in it"},
-	"internal/systemd":     {[]string{systemd, sys}, "it tells how we are, and asks the rooms through functions"},
+	"internal/systemd":     {[]string{systemd, sys}, "it tells how we are, and asks others through functions"},
 	"internal/sandbox":     {[]string{json, jsonschema, rate}, "it judges us by a schema of its own: sharing package event would share its mistakes"},
-	"internal/bench":       {[]string{anything}, "it measures rooms and bare floors alike"},
+	"internal/bench":       {[]string{anything}, "it measures our packages and bare floors alike"},
 	"internal/bench/floor": {[]string{bbolt}, "a bare floor has nothing of ours in it"},
-	"internal/interop":     {[]string{anything}, "it drives the whole house from outside"},
-	"cmd/trackd":           {[]string{anything}, "the only place that knows all rooms"},
+	"internal/interop":     {[]string{anything}, "it drives the whole program from outside"},
+	"internal/arch":        {nil, "it reads source files and runs none"},
+	"internal/status":      {[]string{queue}, "it is what an operator is told, whoever tells it"},
+	"internal/daemon":      {[]string{anything}, "the wiring knows every part"},
+	"cmd/trackd":           {[]string{anything}, "the commands reach for whatever they show"},
 }
 
-// reserved are imports that belong to few rooms even where anything goes.
+// reserved are imports that belong to few packages even where anything goes.
 var reserved = []struct {
 	what, why string
 	to        []string
 }{
 	{bbolt, "the file format is boltqueue's secret; benchmarks need the bare floor", []string{"queue/boltqueue", "internal/bench/floor"}},
 	{yaml, "only config knows that settings are YAML", []string{"config"}},
-	{ulid, "ids are minted once, at the door, by package event", []string{"event"}},
+	{ulid, "ids are minted once, when an event is parsed", []string{"event"}},
 	{jsonschema, "only the stand-in judges by a schema", []string{"internal/sandbox"}},
 	{kong, "the command line is cmd's", []string{"cmd/trackd"}},
-	{systemd, "rooms do not know who started them", []string{"cmd/trackd", "internal/systemd"}},
-	{term, "rooms do not know who is watching", []string{"cmd/trackd", "internal/bench"}},
-	{module + "/config", "rooms take Options, so that tests and other programs need no file", []string{"cmd/trackd"}},
+	{systemd, "packages do not know who started them", []string{"internal/daemon", "internal/systemd"}},
+	{term, "packages do not know who is watching", []string{"cmd/trackd", "internal/bench"}},
+	{module + "/config", "packages take Options, so that tests and other programs need no file", []string{"cmd/trackd", "internal/daemon"}},
 	{module + "/queue/queuetest", "the model and the faults are for tests", []string{"internal/bench", "internal/interop"}},
-	{module + "/cmd/trackd", "the top of the house carries nothing", nil},
+	{module + "/cmd/trackd", "nothing rests on the commands", nil},
 }
 
-func TestRoomsImportOnlyWhatThePlanAllows(t *testing.T) {
+func TestPackagesImportOnlyWhatThePlanAllows(t *testing.T) {
 	for _, f := range sources(t) {
-		room, planned := rooms[f.dir]
+		allowed, planned := plan[f.dir]
 		if !planned {
-			t.Errorf("%s: folder %s is not in the plan: add it to rooms with what it may import and why", f.path, f.dir)
+			t.Errorf("%s: folder %s is not in the plan: add it there with what it may import and why", f.path, f.dir)
 			continue
 		}
 		for _, imported := range f.imports() {
-			if !room.allows(imported) {
-				t.Errorf("%s imports %s, which is not in the plan: %s", f.path, imported, room.why)
+			if !allowed.allows(imported) {
+				t.Errorf("%s imports %s, which is not in the plan: %s", f.path, imported, allowed.why)
 			}
 		}
 	}
 }
 
-func (r room) allows(imported string) bool {
+func (r imports) allows(imported string) bool {
 	return isStandard(imported) || slices.ContainsFunc(r.may, func(allowed string) bool {
 		ours := strings.HasPrefix(allowed, module+"/")
 		return allowed == anything || imported == allowed || !ours && strings.HasPrefix(imported, allowed+"/")

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -7,34 +7,25 @@ import (
 	"time"
 
 	"trackd/internal/status"
-	"trackd/internal/systemd"
-	"trackd/queue/boltqueue"
 )
 
 // stopMargin is what ending takes on top of shutdown_timeout: settling, and the
 // last commit on a slow disk.
 const stopMargin = 10 * time.Second
 
-// supervise prepares what the service manager is told. The two goroutines that
-// every event passes must turn, or it ends us.
-func (d *trackd) supervise(q *boltqueue.Queue) (*systemd.Service, error) {
-	return systemd.New(systemd.Options{
-		Probes: []systemd.Probe{{Name: "queue", Alive: q.Alive}, {Name: "sender", Alive: d.sender.Alive}},
-		Status: func(ctx context.Context) string {
-			s, err := d.admin.Status(ctx)
-			if err != nil {
-				return "queue statistics are unavailable: " + err.Error()
-			}
-			return statusLine(s)
-		},
-		Log: d.log,
-	})
+// statusLine is what systemctl status shows.
+func (d *Daemon) statusLine(ctx context.Context) string {
+	s, err := d.admin.Status(ctx)
+	if err != nil {
+		return "queue statistics are unavailable: " + err.Error()
+	}
+	return inOneLine(s)
 }
 
-// statusLine is what systemctl status shows: what keeps events from coming in
-// or going out, how many wait, and whether an operator should look closer. It
+// inOneLine says what keeps events from coming in or going out, how many wait,
+// and whether an operator should look closer. It
 // is coarse, so that it does not change all the time.
-func statusLine(s status.Report) string {
+func inOneLine(s status.Report) string {
 	parts := []string{upstreamInWords(s.Upstream), backlogInWords(s)}
 	if s.Queue.Full != "" {
 		parts = append([]string{"events are refused: " + s.Queue.Full}, parts...)

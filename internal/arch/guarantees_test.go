@@ -1,4 +1,4 @@
-package trackd_test
+package arch_test
 
 import (
 	"os"
