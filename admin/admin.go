@@ -60,6 +60,7 @@ type Queue interface {
 // Letters is the slice of [queue.Queue] that holds the dead letters.
 type Letters interface {
 	DeadLetters(ctx context.Context, filter queue.Filter) iter.Seq2[queue.DeadLetter, error]
+	Replace(ctx context.Context, filter queue.Filter, put func(context.Context, []queue.DeadLetter) ([]queue.Address, error)) (int, error)
 	Replay(ctx context.Context, filter queue.Filter) (int, error)
 	Discard(ctx context.Context, filter queue.Filter) (int, error)
 }

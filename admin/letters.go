@@ -169,10 +169,34 @@ func (s *Server) replay(ctx context.Context, f found) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	anew, err := some(ctx, f.atDoor, s.opts.Letters.Replay)
+	anew, err := some(ctx, f.atDoor, func(ctx context.Context, filter queue.Filter) (int, error) {
+		return s.opts.Letters.Replace(ctx, filter, s.takeAnew)
+	})
 	s.metrics.replayed.Add(float64(again + anew))
 	s.metrics.discarded.Add(float64(anew))
 	return again + anew, err
+}
+
+// takeAnew has rejected input taken as ingest would take it now, and returns
+// the addresses of what passed. What does not pass stays as it is.
+func (s *Server) takeAnew(ctx context.Context, letters []queue.DeadLetter) ([]queue.Address, error) {
+	errs := make([]error, len(letters))
+	var group errgroup.Group
+	group.SetLimit(importers)
+	for i, l := range letters {
+		group.Go(func() error { errs[i] = s.opts.Import(ctx, l.Event.Body); return nil })
+	}
+	_ = group.Wait() // each error is that of its letter
+	var taken []queue.Address
+	var failed error
+	for i, err := range errs {
+		if _, bad := errors.AsType[*BadEventError](err); err == nil {
+			taken = append(taken, letters[i].Address)
+		} else if !bad {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return taken, failed
 }
 
 func (s *Server) discard(ctx context.Context, f found) (int, error) {

@@ -69,7 +69,7 @@ type Queue struct {
 	MaxBytes     ByteSize      `yaml:"max_bytes" default:"10GiB" min:"512MiB" doc:"bound on the disk used by dir; when reached, new events are refused"`
 	MinFreeBytes ByteSize      `yaml:"min_free_bytes" default:"256MiB" min:"0" doc:"free disk space left to others; below it new events are refused"`
 	MaxAge       time.Duration `yaml:"max_age" default:"0s" min:"0s" doc:"age at which an undelivered event becomes a dead letter; 0s keeps it until delivered"`
-	DeadMaxBytes ByteSize      `yaml:"dead_max_bytes" default:"256MiB" min:"0" doc:"bound on the dead letters that the doors rejected; past it they are refused"`
+	DeadMaxBytes ByteSize      `yaml:"dead_max_bytes" default:"256MiB" min:"0" doc:"bound on what rejected input costs on disk, at most a quarter of max_bytes; past it rejected input is refused"`
 }
 
 // Sender is the back door.

@@ -56,7 +56,7 @@ func judge(events, rejects int, err error) result {
 		return result{counts: counts{accepted: e, rejected: r}}
 	case errors.Is(err, queue.ErrFull):
 		return result{counts: counts{refused: e + r}, code: codeQueueFull, reason: codeQueueFull}
-	case errors.Is(err, queue.ErrRejectsFull): // the events are durable
+	case errors.Is(err, queue.ErrRejectsFull), errors.Is(err, queue.ErrSamplesFull): // the events are durable
 		return result{counts: counts{accepted: e, refused: r}, reason: reasonRejectsFull}
 	default: // it may have been stored, but nobody can say so
 		return result{counts: counts{refused: e + r}, code: codeUnavailable, reason: codeUnavailable}

@@ -10,7 +10,7 @@ import (
 	"trackd/event"
 )
 
-// Address locates one event or letter in its backend. It is stable for the
+// Address locates one event or dead letter in its backend. It is stable for the
 // life of the event, comparable and ordered; what the halves mean is the
 // backend's own affair. The zero Address is before every other.
 type Address struct{ Hi, Lo uint64 }
@@ -37,11 +37,11 @@ func ParseAddress(s string) (Address, error) {
 	return Address{Hi: binary.BigEndian.Uint64(raw[:8]), Lo: binary.BigEndian.Uint64(raw[8:])}, nil
 }
 
-// Delivery is one event on loan from the queue. Its holder owns the memory.
+// Delivery is one event leased from the queue. Its holder owns the memory.
 type Delivery struct {
 	Address Address
 	Event   event.Event
-	Taken   time.Time // when the door took it
+	Taken   time.Time // when it was taken
 
 	// The evidence against the event: what the last Retry outcome said. The queue
 	// keeps it for the sender and reads none of it. Zero for an event that never

@@ -7,10 +7,10 @@ import (
 	"trackd/event"
 )
 
-// Reason says why a letter is dead. The set is closed: it labels metrics.
+// Reason says why a dead letter is one. The set is closed: it labels metrics.
 type Reason string
 
-// The reasons, in the order of Reasons. The first four come from the doors and
+// The reasons, in the order of Reasons. The first four come from ingest and
 // equal the codes of package event, the others from the sender.
 const (
 	Malformed           = Reason(event.Malformed)
@@ -31,28 +31,28 @@ func Reasons() []Reason {
 // DeadLetter is an event that will not be sent unless an operator replays it.
 type DeadLetter struct {
 	Address  Address
-	Event    event.Event // of a letter rejected at the door, Body is the input as it came and ID may be empty
-	AtDoor   bool        // rejected at the door, never accepted
+	Event    event.Event // of rejected input, Body is the input as it came and ID is empty
+	AtDoor   bool        // rejected at ingest, never accepted
 	Reason   Reason
 	Status   int    // HTTP status of the last answer, 0 if there was none
-	Detail   string // what the far side, or the door, said
+	Detail   string // what the destination, or ingest, said
 	Attempts int
-	Taken    time.Time // when the door took it
-	Died     time.Time // when it became a letter; equals Taken for one rejected at the door
+	Taken    time.Time // when it was taken
+	Died     time.Time // when it became a dead letter; equals Taken for rejected input
 }
 
-// Filter selects events or letters. The zero Filter selects all; every field
+// Filter selects events or dead letters. The zero Filter selects all; every field
 // set narrows the selection.
 type Filter struct {
-	Reasons     []Reason     // any of these; letters only
-	Statuses    []int        // any of these; letters only
+	Reasons     []Reason     // any of these; dead letters only
+	Statuses    []int        // any of these; dead letters only
 	Types       []event.Type // any of these
 	Event       string       // exact event name
 	ID          string       // exact messageId
 	User        string       // exact userId or anonymousId
 	TakenAfter  time.Time    // taken at this time or later; zero: any time
 	TakenBefore time.Time    // taken before this; zero: any time
-	DiedBefore  time.Time    // became a dead letter before this; zero: any time; letters only
+	DiedBefore  time.Time    // became a dead letter before this; zero: any time; dead letters only
 	After       Address      // at an address beyond this one: the way to continue
 	At          []Address    // only these addresses
 	Limit       int          // at most this many; 0: no bound

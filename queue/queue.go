@@ -1,10 +1,10 @@
-// Package queue is the contract between the two halves of trackd: the door
-// that takes events and the sender that delivers them.
+// Package queue is the contract between the two halves of trackd: ingest,
+// which takes events, and the sender, which delivers them.
 //
 //	ingest ──Append──▶ Queue ──Lease──▶ sender ──POST──▶ destination
 //	                     ▲ ◀──Settle──────┘
 //	                     │
-//	 admin ──Stats, Queued, DeadLetters, Replay, Discard
+//	 admin ──Stats, Queued, DeadLetters, Replay, Replace, Discard, Erase
 //
 // Guarantees every backend gives: an Append that returned nil is durable; each
 // event taken is at every moment exactly one of queued, delivered, dead or
@@ -16,7 +16,8 @@
 // queuetest is this contract as a test suite and an in-memory model of it.
 //
 // Reading order: queue.go (the interface), delivery.go (what the sender
-// handles), letter.go (what an operator handles), stats.go (the account).
+// handles), letter.go (what an operator handles), reserve.go (room ahead of a
+// batch), stats.go (the account).
 package queue
 
 import (
@@ -32,9 +33,16 @@ var (
 	// ErrFull means the queue has no room: nothing of the batch was kept.
 	ErrFull = errors.New("queue is full")
 
-	// ErrRejectsFull means the rejects of the batch were not kept because
-	// rejects fill their own bound; the batch's events are durable.
+	// ErrRejectsFull means that the rejects of the batch, those of not_lifecycle
+	// apart, were not kept because rejects fill their own bound. The batch's
+	// events are durable.
 	ErrRejectsFull = errors.New("room for rejects is full")
+
+	// ErrSamplesFull means that the batch's rejects of not_lifecycle were not
+	// kept: samples of what the configuration excludes have MaxSampleBytes of
+	// their own. The rest of the batch is judged without them. An error may be
+	// both this and ErrRejectsFull.
+	ErrSamplesFull = errors.New("room for samples of excluded calls is full")
 
 	// ErrClosed means the queue is closed or closing.
 	ErrClosed = errors.New("queue is closed")
@@ -44,12 +52,19 @@ var (
 // or an operator discards them. All methods are safe for concurrent use.
 type Queue interface {
 	// Append makes the batch durable in one commit, or in as few as its size
-	// allows, and returns nil once it is. After an error other than ErrFull and
-	// ErrRejectsFull the outcome is unknown to the caller: the events may have
-	// been stored and may be delivered. When ctx ends first the batch may still
-	// be stored. The queue keeps no reference to the batch, nor to what it holds,
-	// once Append returned: the caller uses that memory again.
+	// allows, and returns nil once it is. After an error other than ErrFull,
+	// ErrRejectsFull and ErrSamplesFull the outcome is unknown to the caller: the
+	// events may have been stored and may be delivered. When ctx ends first the
+	// batch may still be stored. The queue keeps no reference to the batch, nor to
+	// what it holds, once Append returned: the caller uses that memory again.
 	Append(ctx context.Context, batch Batch) error
+
+	// Reserve sets aside room for events to come, the sum of their [Cost] or an
+	// upper bound of it, or answers ErrFull. An Append whose Room is the
+	// reservation draws from it and is not refused for want of room while it
+	// lasts, whatever others append meanwhile. Release it when done: what was not
+	// used is free again then, and after a crash.
+	Reserve(ctx context.Context, bytes int64) (*Reservation, error)
 
 	// Lease waits for events that are due and returns 1 to max of them. Returned
 	// events come before any fresh one, in address order; fresh ones in address
@@ -77,15 +92,32 @@ type Queue interface {
 	// DeadLetters yields the letters that match, oldest address first.
 	DeadLetters(ctx context.Context, filter Filter) iter.Seq2[DeadLetter, error]
 
-	// Replay makes the dead letters that match queued again, with the same
-	// messageId, and returns how many. A letter that the door rejected is parsed
-	// anew; if it now passes it is taken as a new event and the letter is
-	// discarded, else it stays. Durable at return.
+	// Replay makes the dead letters that match and that were accepted once queued
+	// again, with the same address and messageId and without evidence, and
+	// returns how many. Rejected input is never replayed: see Replace. Durable at
+	// return.
 	Replay(ctx context.Context, filter Filter) (int, error)
+
+	// Replace hands the dead letters that match, in chunks of bounded memory, to
+	// put, which appends what shall stand in their place and returns the addresses
+	// of those it replaced; they are then discarded, durably, and counted in the
+	// result. An error of put ends the call after that. While a chunk is with put
+	// its letters are claimed: another Replace, Replay or Discard passes them
+	// over. A crash between the append and the discard leaves both: it may send an
+	// event twice, and loses none.
+	Replace(ctx context.Context, filter Filter, put func(context.Context, []DeadLetter) ([]Address, error)) (int, error)
 
 	// Discard throws away the dead letters that match, for ever, and returns how
 	// many. Durable at return.
 	Discard(ctx context.Context, filter Filter) (int, error)
+
+	// Erase throws away the queued events and the dead letters that match, for
+	// ever, and counts them as discarded. Durable at return. inFlight of the erased
+	// were leased: they may still reach the destination but are never sent again,
+	// whatever their outcome. With compactNow the files that held them are
+	// rewritten, so that the bytes are gone from them at return; without, that
+	// happens when the file is rewritten or removed.
+	Erase(ctx context.Context, filter Filter, compactNow bool) (erased, inFlight int, err error)
 
 	// Close makes settled outcomes durable and releases the queue. Calls in
 	// progress end with ErrClosed.
@@ -96,9 +128,10 @@ type Queue interface {
 type Batch struct {
 	Events  []event.Event // to be delivered
 	Rejects []Reject      // to be kept as dead letters from the start
+	Room    *Reservation  // for Events; nil: none was reserved
 }
 
-// Reject is input that a door refused to send but keeps, so that the mistake
+// Reject is input that was rejected at ingest and is kept, so that the mistake
 // of a fire-and-forget client can be seen and mended.
 type Reject struct {
 	Body   []byte // as it came, at most event.MaxInputBytes of it

@@ -37,13 +37,15 @@ type Stats struct {
 	Account
 	Exact bool // false while older parts are still being read after a start
 
-	Leased int // of Queued, on loan to the sender
-	Parked int // of Queued, waiting for a later attempt
-	Held   int // of Queued, settled in memory but not markable on disk
+	Leased    int // of Queued, leased to the sender
+	Parked    int // of Queued, waiting for a later attempt
+	ParkedMax int // near it the sender buries the strongest suspects
+	Held      int // of Queued, settled in memory but not markable on disk
 
 	Oldest       time.Time // when the oldest queued event was taken; zero if none
 	DeadByReason map[Reason]uint64
-	RejectBytes  int64 // of letters rejected at the door
+	RejectBytes  int64 // cost on disk of rejected input, samples not counted
+	SampleBytes  int64 // cost on disk of rejected input of not_lifecycle
 
 	Bytes     int64 // disk used, reservations included
 	MaxBytes  int64 // bound on Bytes

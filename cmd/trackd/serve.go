@@ -57,6 +57,8 @@ func startFault(err error) error {
 	switch {
 	case errors.Is(err, boltqueue.ErrLocked):
 		f.hint = "one daemon per queue: set queue.dir (TRACKD_QUEUE_DIR) to give this one its own"
+	case errors.Is(err, boltqueue.ErrNewer), errors.Is(err, boltqueue.ErrOlder):
+		f.code = exitUsage
 	case errors.Is(err, os.ErrPermission):
 		f.hint = "run as the user the directories belong to, or set queue.dir, ingest.socket and admin.socket elsewhere"
 	}

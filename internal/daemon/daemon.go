@@ -40,7 +40,6 @@ import (
 
 	"trackd/admin"
 	"trackd/config"
-	"trackd/event"
 	"trackd/ingest"
 	"trackd/internal/systemd"
 	"trackd/queue/boltqueue"
@@ -107,7 +106,6 @@ func New(o Options) (d *Daemon, err error) {
 		MaxBytes:     int64(cfg.Queue.MaxBytes),
 		MinFreeBytes: int64(orNone(cfg.Queue.MinFreeBytes)),
 		RejectBytes:  int64(orNone(cfg.Queue.DeadMaxBytes)),
-		Parse:        func(raw []byte, now time.Time) (event.Event, error) { return inForce.Load().Parser.Parse(raw, now) },
 		OnCommit:     commitMetrics(registry),
 		Log:          o.Log,
 	})

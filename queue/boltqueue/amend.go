@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -21,69 +20,170 @@ func (q *Queue) Discard(ctx context.Context, filter queue.Filter) (int, error) {
 	return q.amend(ctx, filter, discarded)
 }
 
-// amend moves the letters that match to another state, chunk by chunk.
+// amend moves the dead letters that match to another state, chunk by chunk, at
+// most filter.Limit of them.
 func (q *Queue) amend(ctx context.Context, filter queue.Filter, to state) (total int, err error) {
-	for letters, err := range q.letterChunks(ctx, filter) {
+	may := func(l queue.DeadLetter) bool { return !(to == live && l.AtDoor) && !q.claimed(l.Address) }
+	for letters, err := range q.letterChunks(ctx, filter, may) {
+		if err != nil {
+			return total, err
+		}
+		for len(letters) > 0 {
+			n := len(letters)
+			if filter.Limit > 0 {
+				n = min(n, filter.Limit-total)
+			}
+			changed, _, err := q.alter(addresses(letters[:n]), change{from: dead, to: to})
+			total += changed
+			if err != nil || filter.Limit > 0 && total >= filter.Limit {
+				return total, err
+			}
+			letters = letters[n:]
+		}
+	}
+	return total, nil
+}
+
+func addresses(letters []queue.DeadLetter) []queue.Address {
+	at := make([]queue.Address, len(letters))
+	for i, l := range letters {
+		at[i] = l.Address
+	}
+	return at
+}
+
+// claimed reports whether a dead letter is being replaced.
+func (q *Queue) claimed(at queue.Address) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.claims[at]
+}
+
+// Replace implements [queue.Queue]. Limit bounds the letters that are handed to
+// put.
+func (q *Queue) Replace(ctx context.Context, filter queue.Filter,
+	put func(context.Context, []queue.DeadLetter) ([]queue.Address, error)) (total int, err error) {
+	handed := 0
+	for letters, err := range q.letterChunks(ctx, filter, func(queue.DeadLetter) bool { return true }) {
 		if err != nil {
 			return total, err
 		}
 		if filter.Limit > 0 {
-			letters = letters[:min(len(letters), filter.Limit-total)]
+			letters = letters[:min(len(letters), filter.Limit-handed)]
 		}
-		n, err := q.amendChunk(ctx, letters, to)
+		n, err := q.replaceChunk(ctx, letters, put)
 		total += n
-		if err != nil || total == filter.Limit && filter.Limit > 0 {
+		if handed += len(letters); err != nil || filter.Limit > 0 && handed == filter.Limit {
 			return total, err
 		}
 	}
 	return total, nil
 }
 
-// amendChunk changes letters of one segment.
-func (q *Queue) amendChunk(ctx context.Context, letters []queue.DeadLetter, to state) (int, error) {
-	atDoor := slices.IndexFunc(letters, func(l queue.DeadLetter) bool { return l.AtDoor })
-	if atDoor < 0 {
-		atDoor = len(letters)
-	}
-	dead, rejects := letters[:atDoor], letters[atDoor:]
-	if to == live {
-		var err error
-		if rejects, err = q.takeAnew(ctx, rejects); err != nil {
-			return 0, err
-		}
-	}
+// replaceChunk replaces letters of one segment.
+func (q *Queue) replaceChunk(ctx context.Context, letters []queue.DeadLetter,
+	put func(context.Context, []queue.DeadLetter) ([]queue.Address, error)) (int, error) {
+	// A segment that takes no changes would keep what was replaced, and each call
+	// would append it again.
 	seg := q.segment(letters[0].Address.Hi)
 	if seg == nil {
 		return 0, nil // the segment went meanwhile, and its letters with it
 	}
-	total := 0
-	err := q.do(func() error {
-		n, err := q.edit(seg, dead, to)
-		total += n
-		if err != nil {
-			return err
+	if err := q.writable(seg); err != nil {
+		return 0, err
+	}
+	q.mu.Lock()
+	letters = slices.DeleteFunc(letters, func(l queue.DeadLetter) bool { return q.claims[l.Address] })
+	for _, l := range letters {
+		q.claims[l.Address] = true
+	}
+	q.mu.Unlock()
+	mine := addresses(letters)
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for _, at := range mine {
+			delete(q.claims, at)
 		}
-		n, err = q.dropRejects(seg, rejects)
-		total += n
-		return err
-	})
-	return total, err
+	}()
+	if len(letters) == 0 {
+		return 0, nil
+	}
+	replacedAt, err := put(ctx, letters)
+	replacedAt = slices.DeleteFunc(slices.Clone(replacedAt), func(at queue.Address) bool { return !slices.Contains(mine, at) })
+	n, _, err2 := q.alter(replacedAt, change{from: dead, to: discarded, claimed: true})
+	if err == nil {
+		err = err2
+	}
+	return n, err
 }
 
-// takeAnew parses rejects again, appends those that pass now, and returns
-// them, to be discarded. A crash in between leaves both.
-func (q *Queue) takeAnew(ctx context.Context, rejects []queue.DeadLetter) (passed []queue.DeadLetter, err error) {
-	var b queue.Batch
-	for _, l := range rejects {
-		if ev, err := q.opts.Parse(l.Event.Body, time.Now()); err == nil {
-			b.Events = append(b.Events, ev)
-			passed = append(passed, l)
+// Erase implements [queue.Queue].
+func (q *Queue) Erase(ctx context.Context, filter queue.Filter, compactNow bool) (erased, inFlight int, err error) {
+	touched := map[uint64]bool{}
+	erase := func(at []queue.Address, from state) error {
+		if filter.Limit > 0 {
+			at = at[:min(len(at), filter.Limit-erased)]
+		}
+		n, leased, err := q.alter(at, change{from: from, to: discarded})
+		erased, inFlight = erased+n, inFlight+leased
+		if n > 0 {
+			touched[at[0].Hi] = true
+		}
+		return err
+	}
+	for events, err := range q.queuedChunks(ctx, filter) {
+		if err == nil {
+			at := make([]queue.Address, len(events))
+			for i, d := range events {
+				at[i] = d.Address
+			}
+			err = erase(at, live)
+		}
+		if err != nil {
+			return erased, inFlight, err
 		}
 	}
-	if len(passed) == 0 {
-		return nil, nil
+	for letters, err := range q.letterChunks(ctx, filter, func(l queue.DeadLetter) bool { return !q.claimed(l.Address) }) {
+		if err == nil {
+			err = erase(addresses(letters), dead)
+		}
+		if err != nil {
+			return erased, inFlight, err
+		}
 	}
-	return passed, q.Append(ctx, b)
+	for number := range touched {
+		if seg := q.segment(number); compactNow && seg != nil {
+			if err := q.do(func() error { return q.scrub(seg) }); err != nil {
+				return erased, inFlight, err
+			}
+		}
+	}
+	return erased, inFlight, nil
+}
+
+// scrub rewrites a segment without the bytes of what is settled. It runs in the
+// writer.
+func (q *Queue) scrub(seg *segment) error {
+	q.mu.Lock()
+	isTail, gone := q.tail == seg, seg.gone
+	q.mu.Unlock()
+	if gone {
+		return nil
+	}
+	if isTail {
+		next, err := q.takeSpare()
+		if err != nil {
+			return fmt.Errorf("rewrite segment %d, which takes appends: %w", seg.number, err)
+		}
+		q.follow(next)
+		q.seal(seg)
+	}
+	if q.isEmpty(seg) {
+		q.retire(seg)
+		return nil
+	}
+	return q.rewrite(seg, true)
 }
 
 func (q *Queue) segment(number uint64) *segment {
@@ -97,150 +197,198 @@ func (q *Queue) segment(number uint64) *segment {
 	return nil
 }
 
-// edit changes dead events of one segment to another state, durably, and
-// returns how many. Memory follows the disk: until the transaction is durable
-// the letters are dead to everyone. It runs in the writer.
-func (q *Queue) edit(seg *segment, letters []queue.DeadLetter, to state) (total int, err error) {
-	for len(letters) > 0 {
-		var edits []edit
-		for len(letters) > 0 && len(edits) < flushBlocks {
-			number := letters[0].Address.Lo >> 16
-			n := slices.IndexFunc(letters, func(l queue.DeadLetter) bool { return l.Address.Lo>>16 != number })
-			if n < 0 {
-				n = len(letters)
-			}
-			b, err := q.load(blockKey{seg, number})
-			if err != nil {
-				return total, err
-			}
-			if b != nil {
-				edits = append(edits, edit{block: b, letters: letters[:n], to: to})
-			}
-			letters = letters[n:]
-		}
-		if err := q.writable(seg); err != nil {
-			return total, err
-		}
-		marks, n := q.pickEdits(seg, edits)
-		if err := q.putAll(seg, marks); err != nil {
-			return total, err
-		}
-		total += n
-		nudge(q.wake)
-	}
-	return total, nil
+// change is what an operator makes of events.
+type change struct {
+	from, to state
+	claimed  bool // the caller claimed them
 }
 
-// edit is what shall become of some letters of a block.
-type edit struct {
-	block   *openBlock
-	letters []queue.DeadLetter
-	to      state
+// alter moves events and rejects of one segment from one state to another,
+// durably, and returns how many there were, and how many of them were leased.
+// The writer does it in slices of a bounded number of blocks, and turns to
+// others in between.
+func (q *Queue) alter(at []queue.Address, c change) (total, wereLeased int, err error) {
+	for len(at) > 0 {
+		seg := q.segment(at[0].Hi)
+		if seg == nil {
+			return total, wereLeased, nil // the segment went meanwhile, and all that was in it
+		}
+		err := q.do(func() error {
+			if err := q.writable(seg); err != nil {
+				return err
+			}
+			if !c.claimed {
+				q.mu.Lock()
+				at = slices.DeleteFunc(slices.Clone(at), func(a queue.Address) bool { return q.claims[a] })
+				q.mu.Unlock()
+			}
+			rest, n, held, err := q.alterSome(seg, at, c)
+			at, total, wereLeased = rest, total+n, wereLeased+held
+			return err
+		})
+		if err != nil {
+			return total, wereLeased, err
+		}
+	}
+	return total, wereLeased, nil
 }
 
-// load returns what memory should know of a block, reading it if need be; nil
-// when the block is gone.
-func (q *Queue) load(k blockKey) (*openBlock, error) {
-	q.mu.Lock()
-	b := q.open[k]
-	q.mu.Unlock()
-	if b != nil {
-		return b, nil
+// alterSome changes up to flushBlocks blocks, or as many rejects, and returns
+// what is left to do. Memory follows the disk: until the transaction is durable
+// the events are to everyone what they were. It runs in the writer.
+func (q *Queue) alterSome(seg *segment, at []queue.Address, c change) (rest []queue.Address, n, wereLeased int, err error) {
+	if len(at) == 0 {
+		return nil, 0, 0, nil
 	}
-	blocks, err := readBlocks(k.seg, k.number, k.number+1)
-	if err != nil || len(blocks) == 0 {
-		return nil, err
+	if at[0].Lo&rejectFlag != 0 {
+		some := at[:min(len(at), 16*flushBlocks)]
+		n, err = q.dropRejects(seg, some)
+		return at[len(some):], n, 0, err
 	}
-	if blocks[0].damage != nil {
-		return nil, blocks[0].damage
+	var picked []marking
+	for len(at) > 0 && at[0].Lo&rejectFlag == 0 && len(picked) < flushBlocks {
+		number := at[0].Lo >> 16
+		end := slices.IndexFunc(at, func(a queue.Address) bool { return a.Lo>>16 != number })
+		if end < 0 {
+			end = len(at)
+		}
+		err := q.load(blockKey{seg, number}, func(b *openBlock) {
+			q.unqueue(b)
+			m := b.pick()
+			m.change(at[:end], c)
+			picked = append(picked, m)
+		})
+		if err != nil {
+			q.unpickMarks(seg, picked)
+			return nil, 0, 0, err
+		}
+		at = at[end:]
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if b := q.open[k]; b != nil { // the cursor came by meanwhile
-		return b, nil
+	if len(picked) == 0 {
+		return at, 0, 0, nil
 	}
-	b = newOpenBlock(k, blocks[0])
-	q.open[k] = b
-	return b, nil
-}
-
-// pickEdits begins the flush of certain blocks, due or not, as they will be
-// once their letters are edited, and counts the letters that are still there.
-func (q *Queue) pickEdits(seg *segment, edits []edit) (picked []marking, n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	before := len(seg.dirty)
-	seg.dirty = slices.DeleteFunc(seg.dirty, func(b *openBlock) bool {
-		return slices.ContainsFunc(edits, func(e edit) bool { return e.block == b })
-	})
-	if seg.failed == nil {
-		q.nDirty -= before - len(seg.dirty)
+	if err := q.putAll(seg, picked); err != nil {
+		return nil, 0, 0, err
 	}
-	for _, e := range edits {
-		m := e.block.pick()
-		m.edit(e)
+	for _, m := range picked {
 		n += len(m.edited)
-		picked = append(picked, m)
+		wereLeased += m.leased
 	}
-	return picked, n
+	nudge(q.wake)
+	return at, n, wereLeased, nil
 }
 
-// edit changes those letters of m that are still dead.
-func (m *marking) edit(e edit) {
-	m.to = e.to
-	for _, l := range e.letters {
-		i := int(l.Address.Lo & (blockEvents - 1))
-		at, found := slices.BinarySearchFunc(m.letters, i, byIndex)
-		if !found {
+// load hands what memory should know of a block to use, with mu held, reading
+// the block if need be. It does nothing when the block is gone.
+func (q *Queue) load(k blockKey, use func(*openBlock)) error {
+	for {
+		q.mu.Lock()
+		if b := q.open[k]; b != nil {
+			use(b)
+			q.mu.Unlock()
+			return nil
+		}
+		marked := k.seg.marked
+		q.mu.Unlock()
+		blocks, err := readBlocks(k.seg, k.number, k.number+1)
+		if err == nil && len(blocks) > 0 {
+			err = blocks[0].damage
+		}
+		if err != nil || len(blocks) == 0 {
+			return err
+		}
+		q.mu.Lock()
+		if q.open[k] == nil && marked == k.seg.marked { // nothing changed meanwhile
+			b := newOpenBlock(k, blocks[0])
+			q.open[k] = b
+			use(b)
+			q.mu.Unlock()
+			return nil
+		}
+		q.mu.Unlock()
+	}
+}
+
+// unqueue takes a block out of those that await their marks. The caller holds
+// mu.
+func (q *Queue) unqueue(b *openBlock) {
+	if i := slices.Index(b.seg.dirty, b); i >= 0 {
+		b.seg.dirty = slices.Delete(b.seg.dirty, i, i+1)
+		if b.seg.failed == nil {
+			q.nDirty--
+		}
+	}
+}
+
+// change changes those events of m that are still what they are to be changed
+// from.
+func (m *marking) change(at []queue.Address, c change) {
+	m.to = c.to
+	for _, a := range at {
+		i := int(a.Lo & (blockEvents - 1))
+		if i >= len(m.states) || m.states[i] != c.from {
 			continue
 		}
-		m.letters = slices.Delete(m.letters, at, at+1)
-		m.states[i] = e.to
+		if l, found := slices.BinarySearchFunc(m.letters, i, byIndex); found {
+			m.letters = slices.Delete(m.letters, l, l+1)
+		}
+		m.states[i] = c.to
+		m.note(i, nil)
 		m.edited = append(m.edited, i)
 	}
 	m.now = tallyOf(m.states, m.letters)
 }
 
-// applyEdits brings memory in step with an edit that is durable. Events that
-// are live again are due at once, unless the cursor is yet to come to them.
+// applyEdits brings memory in step with a change that is durable. Events that
+// are queued again are due at once, unless the cursor is yet to come to them.
 // The caller holds mu.
-func (q *Queue) applyEdits(m marking) {
+func (q *Queue) applyEdits(m *marking) {
 	if len(m.edited) == 0 {
 		return
 	}
-	b, now := m.block, time.Now()
-	b.seg.edits++ // what the cursor read ahead is out of date
+	b := m.block
+	b.seg.edits++            // what the cursor read ahead is out of date
+	q.cache.take(b.blockKey) // and so is this
 	for _, i := range m.edited {
+		if e := q.held[b.address(i)]; e != nil {
+			if e.where == leased {
+				m.leased++
+			}
+			q.letGo(e)
+		}
 		b.dropLetter(i)
 		q.shift(b, i, m.to)
-		ahead := b == q.cursor.block && i >= q.cursor.at
-		if m.to == live && q.passed(b.blockKey) && !ahead {
-			q.park(loan{block: b, index: i}, now)
+		if m.to == live && !q.aheadOfCursor(b, i) {
+			b.seg.replayed.add(b.number)
 		}
 	}
 }
 
 // dropRejects deletes rejects of one segment. It runs in the writer.
-func (q *Queue) dropRejects(seg *segment, letters []queue.DeadLetter) (int, error) {
-	if len(letters) == 0 {
-		return 0, nil
-	}
-	if err := q.writable(seg); err != nil {
-		return 0, err
-	}
-	after, n := seg.stored, 0
-	err := q.step("rejects.commit", func() error {
+func (q *Queue) dropRejects(seg *segment, at []queue.Address) (n int, err error) {
+	after := seg.stored
+	err = q.step("rejects.commit", func() error {
 		return seg.update(func(tx *bolt.Tx) error {
 			bucket := tx.Bucket([]byte(bucketRejects))
-			for _, l := range letters {
-				key := numberKey(l.Address.Lo &^ rejectFlag)
-				if bucket.Get(key) == nil {
+			for _, a := range at {
+				number := a.Lo &^ rejectFlag
+				value := bucket.Get(numberKey(number))
+				if value == nil {
 					continue // gone since it was listed
 				}
-				if err := bucket.Delete(key); err != nil {
+				f, err := parseFrame(value, kindReject, seg.identity, number)
+				if err != nil {
 					return err
 				}
-				after.dropReject(reasonCode(l.Reason), len(l.Event.Body))
+				reason, detail, body, err := decodeReject(f)
+				if err != nil {
+					return err
+				}
+				cost := rejectCost(body, detail)
+				if err := bucket.Delete(numberKey(number)); err != nil {
+					return err
+				}
+				after.dropReject(reason, cost)
 				n++
 			}
 			return seg.putBook(tx, after)
@@ -248,7 +396,7 @@ func (q *Queue) dropRejects(seg *segment, letters []queue.DeadLetter) (int, erro
 	})
 	if err != nil {
 		q.writeFailed(seg, err)
-		return 0, fmt.Errorf("discard %d rejects of segment %d: %w", len(letters), seg.number, err)
+		return 0, fmt.Errorf("discard %d rejects of segment %d: %w", len(at), seg.number, err)
 	}
 	q.dropped(seg, after)
 	return n, nil
@@ -259,14 +407,16 @@ func (q *Queue) dropped(seg *segment, after book) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	gone := seg.stored.rejects - after.rejects
-	bytes := seg.stored.rejectBytes - after.rejectBytes
+	bytes, samples := seg.stored.rejectBytes-after.rejectBytes, seg.stored.sampleBytes-after.sampleBytes
 	seg.book.dead -= gone
 	seg.book.discarded += gone
 	seg.book.rejects -= gone
 	seg.book.rejectBytes -= bytes
+	seg.book.sampleBytes -= samples
 	for i := range seg.book.deadBy {
 		seg.book.deadBy[i] -= seg.stored.deadBy[i] - after.deadBy[i]
 	}
 	q.rejects -= int64(bytes)
+	q.samples -= int64(samples)
 	seg.stored = after
 }

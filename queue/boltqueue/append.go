@@ -2,6 +2,7 @@ package boltqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,8 +12,9 @@ import (
 	"trackd/queue"
 )
 
-// groupBytes bounds the raw input of one commit.
-const groupBytes = 4 << 20
+// groupBytes bounds the raw input of one commit, for which a segment that is
+// all but full must still have room.
+func (o Options) groupBytes() int { return min(4<<20, int(o.segmentBytes/4)) }
 
 // group is what the next commit will hold: everything that callers brought
 // while the last one was on its way to the disk. There is no timer.
@@ -64,11 +66,12 @@ func (g *group) addReject(r queue.Reject) {
 // intake holds the open group.
 type intake struct {
 	mu     sync.Mutex
+	most   int // bytes of a group
 	group  *group
 	closed bool
 }
 
-func (in *intake) init(p packing) { in.group = newGroup(p, 0) }
+func (in *intake) init(p packing, most int) { in.group, in.most = newGroup(p, 0), most }
 
 // seat is where a batch went.
 type seat struct {
@@ -85,7 +88,7 @@ func (in *intake) add(b queue.Batch, size int, now time.Time) (s seat, again <-c
 	switch {
 	case in.closed:
 		return s, nil, queue.ErrClosed
-	case g.bytes > 0 && g.bytes+size > groupBytes:
+	case g.bytes > 0 && g.bytes+size > in.most:
 		return s, g.taken, nil
 	}
 	s.group = g
@@ -123,10 +126,25 @@ func (in *intake) close() {
 }
 
 // Append implements [queue.Queue]. Batches of more than 4 MiB take several
-// commits.
+// commits, for which room is reserved first: they are refused whole, too.
 func (q *Queue) Append(ctx context.Context, b queue.Batch) error {
-	rejectsErr := q.admitRejects(&b)
-	parts := split(b)
+	parts := split(b, q.opts.groupBytes())
+	if len(parts) > 1 && b.Room == nil {
+		room, err := q.Reserve(ctx, costOf(b.Events))
+		if err != nil {
+			return err
+		}
+		defer room.Release()
+		b.Room = room
+	}
+	adm, rejectsErr, err := q.admit(&b)
+	if err != nil {
+		return err
+	}
+	defer q.leave(adm)
+	if rejectsErr != nil {
+		parts = split(b, q.opts.groupBytes()) // without those
+	}
 	for i, part := range parts {
 		if err := q.appendPart(ctx, part); err != nil {
 			for _, rest := range parts[i+1:] {
@@ -145,10 +163,6 @@ func (q *Queue) Append(ctx context.Context, b queue.Batch) error {
 // its rejects were given is returned here if the writer never hears of them,
 // else by the writer.
 func (q *Queue) appendPart(ctx context.Context, b queue.Batch) error {
-	if err := q.whyFull(); err != nil {
-		q.returnRejects(b.Rejects)
-		return err
-	}
 	size := batchSize(b)
 	for {
 		s, again, err := q.intake.add(b, size, time.Now())
@@ -191,36 +205,152 @@ func (q *Queue) whyFull() error {
 	return fmt.Errorf("%w: %s", queue.ErrFull, q.full)
 }
 
-// admitRejects drops the rejects of b when they would pass their bound.
-func (q *Queue) admitRejects(b *queue.Batch) error {
-	size := rejectBytes(b.Rejects)
+// admission is the room of an append in progress.
+type admission struct {
+	bytes int64  // counted in Queue.entering
+	used  func() // of the reservation it was drawn from; nil: none
+}
+
+// admit judges whether there is room for b. It drops the rejects that would
+// pass their bounds, which rejectsErr tells; err refuses all of b.
+func (q *Queue) admit(b *queue.Batch) (adm admission, rejectsErr, err error) {
+	cost := costOf(b.Events)
+	used, reserved := b.Room.Draw(cost)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	left := q.capacity() - q.reserved - q.entering
+	switch {
+	case reserved: // it was set aside then
+		adm.used = used
+	case q.full != "":
+		return adm, nil, fmt.Errorf("%w: %s", queue.ErrFull, q.full)
+	case q.reserved > 0 && left < cost:
+		return adm, nil, fmt.Errorf("%w: what is left is reserved for batches on their way", queue.ErrFull)
+	default:
+		left -= cost
+		adm.bytes = cost
+		q.entering += cost
+	}
 	if len(b.Rejects) == 0 {
-		return nil
+		return adm, nil, nil
 	}
-	if q.rejects+size > q.opts.RejectBytes {
-		n := len(b.Rejects)
-		b.Rejects = nil
-		return fmt.Errorf("%w: %d not kept, %d bytes of %d in use", queue.ErrRejectsFull, n, q.rejects, q.opts.RejectBytes)
+	rejects, samples := rejectBytes(b.Rejects)
+	noRoom := q.full != "" || q.reserved > 0 && left < rejects+samples
+	if rejects > 0 && (noRoom || q.rejects+rejects > q.opts.RejectBytes) {
+		rejectsErr = fmt.Errorf("%w: %d bytes of %d in use", queue.ErrRejectsFull, q.rejects, q.opts.RejectBytes)
+		b.Rejects, rejects = keepRejects(b.Rejects, true), 0
 	}
-	q.rejects += size
+	if samples > 0 && (noRoom || q.samples+samples > queue.MaxSampleBytes) {
+		rejectsErr = errors.Join(rejectsErr, fmt.Errorf("%w: %d bytes of %d in use", queue.ErrSamplesFull, q.samples, queue.MaxSampleBytes))
+		b.Rejects, samples = keepRejects(b.Rejects, false), 0
+	}
+	q.rejects += rejects
+	q.samples += samples
+	return adm, rejectsErr, nil
+}
+
+// leave ends an append, stored or not.
+func (q *Queue) leave(adm admission) {
+	if adm.used != nil {
+		adm.used()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.entering -= adm.bytes
+}
+
+func costOf(events []event.Event) (cost int64) {
+	for _, ev := range events {
+		cost += queue.Cost(ev)
+	}
+	return cost
+}
+
+// keepRejects returns the samples of not_lifecycle among rejects, or the others.
+func keepRejects(rejects []queue.Reject, samples bool) (kept []queue.Reject) {
+	for _, r := range rejects {
+		if (r.Reason == queue.NotLifecycle) == samples {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// giveUp ends the reservation of room.
+func (q *Queue) giveUp(bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved -= bytes
+}
+
+// capacity is how many bytes of events fit for sure: into the tail, the segment
+// made ahead, and those that the bounds still allow. The caller holds mu.
+func (q *Queue) capacity() int64 {
+	n := q.ahead * q.opts.segmentBytes
+	if q.tail != nil {
+		n += max(q.opts.segmentBytes-q.tailSize, 0)
+	}
+	if q.hasSpare {
+		n += q.opts.segmentBytes
+	}
+	return n
+}
+
+// Reserve implements [queue.Queue].
+func (q *Queue) Reserve(ctx context.Context, bytes int64) (*queue.Reservation, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if q.isClosed() {
+		return nil, queue.ErrClosed
+	}
+	if err := q.countAhead(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.full != "" {
+		return nil, fmt.Errorf("%w: %s", queue.ErrFull, q.full)
+	}
+	if left := q.capacity() - q.reserved - q.entering; left < bytes {
+		return nil, fmt.Errorf("%w: %d bytes are wanted and %d are left", queue.ErrFull, bytes, max(left, 0))
+	}
+	q.reserved += bytes
+	return queue.NewReservation(bytes, q.giveUp), nil
+}
+
+// countAhead notes how many segments the bounds still allow to be made.
+func (q *Queue) countAhead() error {
+	u, err := diskUsage(q.opts.Dir)
+	if err != nil {
+		return err
+	}
+	left := min(q.opts.MaxBytes-u.bytes, u.free-max(q.opts.MinFreeBytes, 0))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ahead = max(left/q.opts.reservation()-1, 0)
 	return nil
 }
 
 // returnRejects gives back room that was admitted and not used.
-func (q *Queue) returnRejects(rejects []queue.Reject) {
+func (q *Queue) returnRejects(all []queue.Reject) {
+	rejects, samples := rejectBytes(all)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.rejects -= rejectBytes(rejects)
+	q.rejects -= rejects
+	q.samples -= samples
 }
 
-func rejectBytes(rejects []queue.Reject) int64 {
-	var n int64
-	for _, r := range rejects {
-		n += int64(len(r.Body))
+// rejectBytes is what rejects cost on disk, samples of not_lifecycle apart.
+func rejectBytes(all []queue.Reject) (rejects, samples int64) {
+	for _, r := range all {
+		if cost := rejectCost(r.Body, r.Detail); r.Reason == queue.NotLifecycle {
+			samples += cost
+		} else {
+			rejects += cost
+		}
 	}
-	return n
+	return rejects, samples
 }
 
 func batchSize(b queue.Batch) int {
@@ -235,8 +365,8 @@ func batchSize(b queue.Batch) int {
 }
 
 // split cuts a batch into parts that fit one commit each; most are one part.
-func split(b queue.Batch) []queue.Batch {
-	if batchSize(b) <= groupBytes {
+func split(b queue.Batch, most int) []queue.Batch {
+	if batchSize(b) <= most {
 		if len(b.Events)+len(b.Rejects) == 0 {
 			return nil
 		}
@@ -244,10 +374,10 @@ func split(b queue.Batch) []queue.Batch {
 	}
 	if n := len(b.Events); n > 1 || n == 1 && len(b.Rejects) > 0 {
 		first := queue.Batch{Events: b.Events[:(n+1)/2]}
-		return append(split(first), split(queue.Batch{Events: b.Events[(n+1)/2:], Rejects: b.Rejects})...)
+		return append(split(first, most), split(queue.Batch{Events: b.Events[(n+1)/2:], Rejects: b.Rejects}, most)...)
 	}
 	if n := len(b.Rejects); n > 1 {
-		return append(split(queue.Batch{Rejects: b.Rejects[:n/2]}), split(queue.Batch{Rejects: b.Rejects[n/2:]})...)
+		return append(split(queue.Batch{Rejects: b.Rejects[:n/2]}, most), split(queue.Batch{Rejects: b.Rejects[n/2:]}, most)...)
 	}
 	return []queue.Batch{b} // one item beyond any limit of the doors: still one commit
 }

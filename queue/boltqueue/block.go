@@ -13,15 +13,12 @@ const (
 	// blockEvents bounds the events of one block: an address has 16 bits for
 	// the place in its block.
 	blockEvents = 1 << 16
-
-	// callTrack begins every record: the kind of call. Others are reserved for
-	// identify, page, screen, group and alias.
-	callTrack = 0
 )
 
 // block is a run of events taken at about the same time: the unit of storage.
 //
-//	record: call kind, id, name, body (uvarint; length-prefixed strings)
+//	record: type (uvarint), id, name (length-prefixed), number of persons
+//	(uvarint) and their hashes (8 bytes each), body (length-prefixed)
 type block struct {
 	taken time.Time
 	raw   []byte
@@ -47,16 +44,24 @@ func newBlock(now time.Time, sizeHint int, p packing) *block {
 func (b *block) full() bool { return len(b.raw) >= b.stay.blockBytes() || b.count == blockEvents }
 
 func (b *block) add(ev event.Event) {
-	b.raw = binary.AppendUvarint(b.raw, callTrack)
+	b.raw = binary.AppendUvarint(b.raw, uint64(ev.Type))
 	b.raw = appendBytes(b.raw, ev.ID)
 	b.raw = appendBytes(b.raw, ev.Name)
+	persons := 0
+	for persons < len(ev.Persons) && ev.Persons[persons] != 0 {
+		persons++
+	}
+	b.raw = binary.AppendUvarint(b.raw, uint64(persons))
+	for _, hash := range ev.Persons[:persons] {
+		b.raw = binary.LittleEndian.AppendUint64(b.raw, hash)
+	}
 	b.raw = appendBytes(b.raw, ev.Body)
 	b.count++
 }
 
 // recordSize bounds what add will append for ev.
 func recordSize(ev event.Event) int {
-	return 4*binary.MaxVarintLen32 + len(ev.ID) + len(ev.Name) + len(ev.Body)
+	return 5*binary.MaxVarintLen32 + 8*len(ev.Persons) + len(ev.ID) + len(ev.Name) + len(ev.Body)
 }
 
 // pack compresses the block, once, leaving room for the header in front. No
@@ -78,10 +83,15 @@ func decodeBlock(raw []byte, count int) ([]event.Event, error) {
 	events := make([]event.Event, 0, count)
 	r := reader{buf: raw}
 	for range count {
-		if call := r.uvarint(); call != callTrack {
-			return nil, fmt.Errorf("%w: call kind %d is not known to this version", errDamaged, call)
+		ev := event.Event{Type: event.Type(r.uvarint()), ID: string(r.bytes()), Name: string(r.bytes())}
+		persons := r.uvarint()
+		if persons > uint64(len(ev.Persons)) || ev.Type > event.TypeAlias {
+			return nil, fmt.Errorf("%w: an event of type %d with %d persons", errDamaged, ev.Type, persons)
 		}
-		ev := event.Event{ID: string(r.bytes()), Name: string(r.bytes()), Body: r.bytes()}
+		for i := range persons {
+			ev.Persons[i] = r.uint64()
+		}
+		ev.Body = r.bytes()
 		events = append(events, ev)
 	}
 	if len(r.buf) != 0 {

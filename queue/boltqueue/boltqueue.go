@@ -34,7 +34,6 @@ import (
 	"sync"
 	"time"
 
-	"trackd/event"
 	"trackd/queue"
 )
 
@@ -50,11 +49,7 @@ type Options struct {
 	Dir          string // required; made if missing, mode 0700
 	MaxBytes     int64  // bound on the directory, reservations included; default 10 GiB, at least 512 MiB
 	MinFreeBytes int64  // left free on the medium; default 256 MiB, negative: none
-	RejectBytes  int64  // bound on the input kept of rejects; default 256 MiB, negative: none is kept
-
-	// Parse judges rejects anew when they are replayed; default: the seven
-	// lifecycle events.
-	Parse func(raw []byte, now time.Time) (event.Event, error)
+	RejectBytes  int64  // bound on what rejects cost on disk; default 256 MiB, at most a quarter of MaxBytes, negative: none is kept
 
 	// OnCommit, if set, is told of every commit. It must be quick.
 	OnCommit func(Commit)
@@ -78,9 +73,7 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.MinFreeBytes, DefaultMinFreeBytes)
 	defaultTo(&o.RejectBytes, DefaultRejectBytes)
 	defaultTo(&o.segmentBytes, defaultSegmentBytes)
-	if o.Parse == nil {
-		o.Parse = event.Parser{}.Parse
-	}
+	o.RejectBytes = min(o.RejectBytes, o.MaxBytes/4)
 	if o.OnCommit == nil {
 		o.OnCommit = func(Commit) {}
 	}
@@ -115,17 +108,18 @@ type Queue struct {
 
 	packer *packer
 
-	intake  intake        // the way in: what the next commit will hold
-	kick    chan struct{} // capacity 1: there is work for the writer
-	ops     chan func()   // run by the writer, between commits
-	tend    chan struct{} // capacity 1: there is work for the keeper
-	wake    chan struct{} // capacity 1: there may be something to lease
-	lessee  chan struct{} // capacity 1: held by the one Lease that looks
-	stop    chan struct{} // closed when Close begins
-	turn    int           // 0 or 1; owned by the holder of lessee
-	workers sync.WaitGroup
-	closing sync.Once
-	closed  error // what Close returned; set by closing
+	intake      intake        // the way in: what the next commit will hold
+	kick        chan struct{} // capacity 1: there is work for the writer
+	ops         chan func()   // run by the writer, between commits
+	tend        chan struct{} // capacity 1: there is work for the keeper
+	wake        chan struct{} // capacity 1: there may be something to lease
+	lessee      chan struct{} // capacity 1: held by the one Lease that looks
+	stop        chan struct{} // closed when Close begins
+	othersLast  bool          // see othersShare; owned by the holder of lessee
+	replayFirst bool          // who of the others gets the odd one; owned by the holder of lessee
+	workers     sync.WaitGroup
+	closing     sync.Once
+	closed      error // what Close returned; set by closing
 
 	spares  sync.Mutex // guards spare and its making
 	spare   *segment   // born ahead, not in the line yet
@@ -133,19 +127,29 @@ type Queue struct {
 
 	// mu guards everything below, and the fields of segments and open blocks
 	// that say so. It is never held over I/O.
-	mu      sync.Mutex
-	line    []*segment // oldest first
-	tail    *segment   // takes appends; last of the line; nil: none can
-	removed []*segment // out of the line, file not unlinked yet
-	open    map[blockKey]*openBlock
-	loans   map[queue.Address]loan
-	parked  parkedHeap
-	cursor  cursor
-	cache   cache
-	full    string            // why ErrFull; "" when there is room
-	alarms  map[string]string // by what they are about
-	rejects int64             // bytes admitted to rejects, stored or about to be
-	nDirty  int               // open blocks to be flushed to healthy segments
+	mu       sync.Mutex
+	line     []*segment // oldest first
+	tail     *segment   // takes appends; last of the line; nil: none can
+	removed  []*segment // out of the line, file not unlinked yet
+	open     map[blockKey]*openBlock
+	held     map[queue.Address]*heldEvent // leased and not settled
+	returned heldHeap                     // of held
+	parked   heldHeap                     // of held
+	claims   map[queue.Address]bool       // dead letters that a Replace works on
+	cursor   cursor
+	replay   replayed
+	rereadAt time.Time // nothing is read from segments before: the last try failed
+	tailSize int64     // what the tail uses
+	hasSpare bool      // a segment is made ahead
+	reserved int64     // room set aside for appends to come
+	entering int64     // what other appends in progress will take
+	ahead    int64     // segments that the bounds still allow, when last counted
+	cache    cache
+	full     string            // why ErrFull; "" when there is room
+	alarms   map[string]string // by what they are about
+	rejects  int64             // what rejects cost on disk, stored or about to be; samples not counted
+	samples  int64             // the same of rejects of not_lifecycle
+	nDirty   int               // open blocks to be flushed to healthy segments
 }
 
 var _ queue.Queue = (*Queue)(nil)
@@ -167,9 +171,9 @@ func Open(opts Options) (*Queue, error) {
 		opts: opts, log: opts.Log, packer: packer,
 		kick: make(chan struct{}, 1), ops: make(chan func()), tend: make(chan struct{}, 1),
 		wake: make(chan struct{}, 1), lessee: make(chan struct{}, 1), stop: make(chan struct{}),
-		open: map[blockKey]*openBlock{}, loans: map[queue.Address]loan{}, alarms: map[string]string{},
+		open: map[blockKey]*openBlock{}, held: map[queue.Address]*heldEvent{}, claims: map[queue.Address]bool{}, alarms: map[string]string{},
 	}
-	q.intake.init(q.packing())
+	q.intake.init(q.packing(), opts.groupBytes())
 	q.cache.init()
 	if err := q.start(); err != nil {
 		return nil, fmt.Errorf("open the queue in %s: %w", opts.Dir, err)

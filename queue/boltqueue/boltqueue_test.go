@@ -12,7 +12,6 @@ import (
 // open opens a queue in dir as the suite wants it.
 func open(t testing.TB, o boltqueue.Options, k boltqueue.Knobs) *boltqueue.Queue {
 	t.Helper()
-	o.Parse = queuetest.Parse
 	q, err := boltqueue.OpenWith(o, k)
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +46,9 @@ func harness() queuetest.Harness {
 		},
 		Full: func(t testing.TB) queue.Queue {
 			return open(t, boltqueue.Options{Dir: t.TempDir(), MaxBytes: 16 << 20}, small)
+		},
+		Bounded: func(t testing.TB, bytes int64) queue.Queue {
+			return open(t, boltqueue.Options{Dir: t.TempDir(), MaxBytes: bytes + 4<<20}, small)
 		},
 		RejectsFull: func(t testing.TB) queue.Queue {
 			return open(t, boltqueue.Options{Dir: t.TempDir(), RejectBytes: 1 << 20}, knobs)

@@ -18,7 +18,8 @@ type book struct {
 
 	nextBlock, nextReject, nextText uint64 // numbers not used yet; the first is 1
 	rejects                         uint64 // of dead, kept in the rejects bucket
-	rejectBytes                     uint64 // stored input of those
+	rejectBytes                     uint64 // what they cost on disk, samples not counted
+	sampleBytes                     uint64 // what rejects of not_lifecycle cost on disk
 	deadBy                          [reasonSlots]uint64
 }
 
@@ -63,24 +64,43 @@ func (b *book) take(g *group) {
 		b.dead++
 		b.deadBy[reasonCode(r.Reason)]++
 		b.rejects++
-		b.rejectBytes += uint64(len(r.Body))
+		*b.bytesOf(r.Reason) += uint64(rejectCost(r.Body, r.Detail))
 		b.nextReject++
 	}
 }
 
-// dropReject accounts for a discarded reject of size bytes.
-func (b *book) dropReject(reason uint8, size int) {
+// dropReject accounts for a discarded reject.
+func (b *book) dropReject(reason queue.Reason, cost int64) {
 	b.dead--
-	b.deadBy[reason]--
+	b.deadBy[reasonCode(reason)]--
 	b.rejects--
-	b.rejectBytes -= uint64(size)
+	*b.bytesOf(reason) -= uint64(cost)
 	b.discarded++
+}
+
+// bytesOf is what a reject's cost is charged to.
+func (b *book) bytesOf(reason queue.Reason) *uint64 {
+	if reason == queue.NotLifecycle {
+		return &b.sampleBytes
+	}
+	return &b.rejectBytes
+}
+
+// rejectCost is what a reject takes of the disk: its frame, the item of bbolt
+// that holds it, and its share of what a page cannot hold.
+func rejectCost(body []byte, detail string) int64 {
+	const page, usable = 4 << 10, 4<<10 - pageHeaderSize
+	size := int64(headerSize + leafElemSize + 8 + 1 + 2*binary.MaxVarintLen32 + len(body) + len(detail))
+	if size > usable/2 {
+		return (size + pageHeaderSize + page - 1) / page * page
+	}
+	return page / (usable / size)
 }
 
 // fields lists the book in its stored order; new ones go to the end.
 func (b *book) fields() []*uint64 {
 	all := []*uint64{&b.taken, &b.live, &b.delivered, &b.dead, &b.discarded, &b.lost,
-		&b.nextBlock, &b.nextReject, &b.nextText, &b.rejects, &b.rejectBytes}
+		&b.nextBlock, &b.nextReject, &b.nextText, &b.rejects, &b.rejectBytes, &b.sampleBytes}
 	for i := range b.deadBy {
 		all = append(all, &b.deadBy[i])
 	}

@@ -149,6 +149,7 @@ func life(d *driver) error {
 		d.flush()
 	}
 	d.replay(4)
+	d.replace(2)
 	d.discard(4)
 	d.replay(3)
 	d.append(4, 500, 2)

@@ -55,7 +55,7 @@ func (d *driver) open() error {
 	d.sick.Store(false)
 	var err error
 	for range 3 {
-		d.Queue, err = boltqueue.OpenWith(boltqueue.Options{Dir: d.dir, Parse: queuetest.Parse, MinFreeBytes: -1}, d.knobs)
+		d.Queue, err = boltqueue.OpenWith(boltqueue.Options{Dir: d.dir, MinFreeBytes: -1}, d.knobs)
 		if err == nil {
 			d.tell(note{Op: opOpen, Answered: true})
 			return nil
@@ -101,7 +101,7 @@ func (d *driver) append(n, pad, rejects int) {
 		}
 		b.Rejects = append(b.Rejects, queue.Reject{Body: body, Reason: queue.Invalid, Detail: "event: found 7"})
 	}
-	_ = d.call(note{Op: opAppend, Batch: b}, func(*note) error {
+	_ = d.call(note{Op: opAppend, Batch: noteBatch{b.Events, b.Rejects}}, func(*note) error {
 		return d.Append(context.Background(), b)
 	})
 }
@@ -177,18 +177,33 @@ func (d *driver) letters(n int, match func(queue.DeadLetter) bool) (found []queu
 	return found
 }
 
-// replay makes up to n letters live again, or has rejects taken anew.
+// replay makes up to n dead letters queued again.
 func (d *driver) replay(n int) {
+	d.amend(opReplay, d.letters(n, func(l queue.DeadLetter) bool { return !l.AtDoor }), d.Replay)
+}
+
+// replace has up to n rejects that pass now taken anew.
+func (d *driver) replace(n int) {
 	letters := d.letters(n, func(l queue.DeadLetter) bool {
 		_, err := queuetest.Parse(l.Event.Body, time.Time{})
-		return err == nil && !d.tried[string(l.Event.Body)]
+		return err == nil && l.AtDoor && !d.tried[string(l.Event.Body)]
 	})
 	for _, l := range letters {
-		if l.AtDoor {
-			d.tried[string(l.Event.Body)] = true
-		}
+		d.tried[string(l.Event.Body)] = true
 	}
-	d.amend(opReplay, letters, d.Replay)
+	d.amend(opReplace, letters, func(ctx context.Context, f queue.Filter) (int, error) {
+		return d.Replace(ctx, f, func(ctx context.Context, letters []queue.DeadLetter) (at []queue.Address, err error) {
+			var b queue.Batch
+			for _, l := range letters {
+				ev, err := queuetest.Parse(l.Event.Body, l.Taken)
+				if err != nil {
+					return nil, err
+				}
+				b.Events, at = append(b.Events, ev), append(at, l.Address)
+			}
+			return at, d.Append(ctx, b)
+		})
+	})
 }
 
 // discard throws up to n letters away.
@@ -240,6 +255,7 @@ func (d *driver) wander() {
 		d.settle(len(d.held), deliver)
 	case 13:
 		d.replay(1 + d.dice.IntN(4))
+		d.replace(1 + d.dice.IntN(2))
 	case 14:
 		d.discard(1 + d.dice.IntN(4))
 	case 15:

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"trackd/event"
 	"trackd/queue"
 	"trackd/queue/boltqueue"
 	"trackd/queue/queuetest"
@@ -23,10 +24,16 @@ type note struct {
 	At       int64 // CLOCK_MONOTONIC, which all processes share, nanoseconds
 	Err      string
 
-	Batch    queue.Batch
+	Batch    noteBatch
 	Got      []queue.Delivery
 	Outcomes []queue.Outcome
 	Letters  []queue.DeadLetter
+}
+
+// noteBatch is a batch without what has no meaning in another process.
+type noteBatch struct {
+	Events  []event.Event
+	Rejects []queue.Reject
 }
 
 // The calls, and what else is told.
@@ -36,7 +43,9 @@ const (
 	opLease   = "lease"
 	opSettle  = "settle"
 	opReplay  = "replay"
+	opReplace = "replace"
 	opDiscard = "discard"
+	opErase   = "erase"
 	opFlush   = "flush" // every outcome so far is durable
 	opClose   = "close"
 
@@ -68,14 +77,16 @@ func (n note) err() error {
 func (n note) enter(l *queuetest.Ledger) error {
 	switch n.Op {
 	case opAppend:
-		l.Appended(n.Batch, n.err())
+		l.Appended(queue.Batch{Events: n.Batch.Events, Rejects: n.Batch.Rejects}, n.err())
 	case opLease:
 		return l.Leased(n.Got)
 	case opSettle:
 		l.Settled(n.Outcomes, n.err())
 	case opReplay:
 		l.Replayed(n.Letters, n.err())
-	case opDiscard:
+	case opReplace:
+		l.Replaced(n.Letters, n.err())
+	case opDiscard, opErase:
 		l.Discarded(n.Letters, n.err())
 	case opFlush:
 		if n.err() == nil {

@@ -44,15 +44,16 @@ func (q *Queue) takeFresh(n int) (got []queue.Delivery, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c := &q.cursor
+	slab := make([]heldEvent, 0, min(n, len(c.events)-c.at)) // one allocation for all
 	for len(got) < n && c.at < len(c.events) {
 		i := c.at
 		c.at++
-		if c.block.states[i] != live {
+		if c.block.states[i] != live || c.block.held[i] {
 			continue
 		}
-		l := loan{block: c.block, index: i}
-		q.loans[c.block.address(i)] = l
-		got = append(got, delivery(l, c.events[i]))
+		slab = append(slab, heldEvent{block: c.block, index: i})
+		q.lend(&slab[len(slab)-1])
+		got = append(got, c.block.delivery(i, c.events[i]))
 	}
 	return got, true
 }
@@ -67,8 +68,11 @@ func (q *Queue) openNext() bool {
 			q.mu.Unlock()
 			return true
 		}
-		c.block, c.events = nil, nil
-		if len(q.parked) > maxParked || q.nDirty > maxDirty {
+		if b := c.block; b != nil {
+			c.block, c.events = nil, nil
+			q.dropIdle(b)
+		}
+		if q.nDirty > maxDirty || time.Now().Before(q.rereadAt) {
 			q.mu.Unlock()
 			return false
 		}
@@ -93,6 +97,10 @@ func (q *Queue) spoiled(seg *segment, err error) {
 	if errors.Is(err, queue.ErrClosed) {
 		return
 	}
+	if passes(err) {
+		q.raise(filepath.Base(seg.path), fmt.Sprintf("%s cannot be read now: %v; this is tried again every second", seg.path, err))
+		return
+	}
 	q.raise(filepath.Base(seg.path), fmt.Sprintf(
 		"%s was damaged while in use: %v; what cannot be read is not sent; restart to repair the file, and check the disk", seg.path, err))
 }
@@ -105,7 +113,7 @@ func (q *Queue) openAhead() (bool, error) {
 		return false, nil
 	}
 	if b, ok := q.cache.take(blockKey{c.seg, c.next}); ok {
-		return true, q.enterBlock(fetched{number: c.next, taken: b.taken, raw: b.raw, count: b.count, states: make([]state, b.count)})
+		return true, q.enterBlock(fetched{number: c.next, taken: b.taken, raw: b.raw, count: b.count, marks: marks{states: make([]state, b.count)}})
 	}
 	if c.edits != c.seg.edits {
 		c.ahead = nil // marks were changed since they were read
@@ -123,13 +131,12 @@ func (q *Queue) openAhead() (bool, error) {
 
 // fetched is a block as read from the disk, with its marks.
 type fetched struct {
-	number  uint64
-	taken   time.Time
-	raw     []byte
-	count   int
-	states  []state
-	letters []letter
-	damage  error
+	number uint64
+	marks
+	taken  time.Time
+	raw    []byte
+	count  int
+	damage error
 }
 
 // enterBlock moves the cursor into f. The caller holds mu.
@@ -154,15 +161,18 @@ func (q *Queue) enterBlock(f fetched) error {
 
 func newOpenBlock(key blockKey, f fetched) *openBlock {
 	t := tallyOf(f.states, f.letters)
-	return &openBlock{blockKey: key, taken: f.taken, states: f.states, letters: f.letters, now: t, stored: t}
+	return &openBlock{blockKey: key, marks: f.marks, taken: f.taken, held: make([]bool, f.count), now: t, stored: t}
 }
 
 // fetch reads on from the disk, or moves the cursor to the next segment. It
 // reports false when the cursor is at the end of the line.
 func (q *Queue) fetch() bool {
 	seg, from := q.standOn()
-	if seg == nil || q.learn(seg) != nil {
+	if seg == nil {
 		return q.nextSegment(seg)
+	}
+	if err := q.learn(seg); err != nil {
+		return !q.reread(seg, err) && q.nextSegment(seg)
 	}
 	q.mu.Lock()
 	end, edits := seg.book.nextBlock, seg.edits
@@ -175,7 +185,7 @@ func (q *Queue) fetch() bool {
 		if !errors.Is(err, errGone) {
 			q.spoiled(seg, err)
 		}
-		return q.nextSegment(seg)
+		return !q.reread(seg, err) && q.nextSegment(seg)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -183,6 +193,19 @@ func (q *Queue) fetch() bool {
 	if len(blocks) == 0 {
 		q.cursor.next = end
 	}
+	return true
+}
+
+// reread reports whether what failed may work at the next try, and has the
+// cursor wait until then.
+func (q *Queue) reread(seg *segment, err error) bool {
+	if !passes(err) {
+		return false
+	}
+	q.spoiled(seg, err)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.rereadAt = time.Now().Add(rereadAfter)
 	return true
 }
 
@@ -253,7 +276,7 @@ func readBlock(seg *segment, key, value []byte, marks *bolt.Bucket) (got fetched
 	}
 	// Marks that went bad since the walk are not guessed at: the repair at the
 	// next start keeps the book right.
-	got.states, got.letters, err = blockMarks(marks.Get(key), seg.identity, got.number, got.count)
+	got.marks, err = blockMarks(marks.Get(key), seg.identity, got.number, got.count)
 	got.damage = errors.Join(got.damage, err)
 	return got
 }

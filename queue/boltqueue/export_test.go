@@ -86,7 +86,6 @@ func (q *Queue) tidy() (bool, error) {
 
 // Make is how a segment file is made.
 type Make struct {
-	Format uint64
 	Blocks int
 	Codecs map[uint8]int // blocks, by codec
 }
@@ -105,7 +104,7 @@ func MakeOf(path string) (Make, error) {
 	if err != nil {
 		return Make{}, err
 	}
-	m := Make{Format: in.format, Codecs: map[uint8]int{}}
+	m := Make{Codecs: map[uint8]int{}}
 	err = p.walk(func(bucket string, key, value []byte) error {
 		if bucket != bucketBlocks {
 			return nil
@@ -125,7 +124,7 @@ func Rewrite(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(copyInto(to, db, seg.options()), db.Close())
+	return errors.Join(copyInto(to, db, seg, false), db.Close())
 }
 
 // Blocks packs and unpacks the blocks of events that pass through, or wait.

@@ -86,7 +86,7 @@ func (q *Queue) putAll(seg *segment, marks []marking) error {
 	q.opts.OnCommit(Commit{Duration: time.Since(begin), Err: err})
 	if err != nil {
 		q.unpickMarks(seg, marks)
-		q.hold(seg)
+		q.holdOff(seg)
 		q.writeFailed(seg, err)
 		return fmt.Errorf("mark %d blocks of segment %d: %w", len(marks), seg.number, err)
 	}
@@ -109,8 +109,8 @@ func markingPoint(marks []marking) string {
 	}
 }
 
-// hold puts off the next flush of a segment that had no room for marks.
-func (q *Queue) hold(seg *segment) {
+// holdOff puts off the next flush of a segment that had no room for marks.
+func (q *Queue) holdOff(seg *segment) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.held = time.Now().Add(heldRetry)
@@ -168,7 +168,7 @@ func (q *Queue) rollIdle() {
 	q.mu.Lock()
 	tail := q.tail
 	roll := tail != nil && tail.size > min(idleRollBytes, q.opts.segmentBytes/2) &&
-		(tail.book.empty() || tail.size-tail.free <= tail.size/(2*thinShare))
+		(tail.book.empty() || tail.size-tail.free <= tail.size/8)
 	q.mu.Unlock()
 	if !roll {
 		return

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"trackd/queue"
 )
 
 // inspection is what a walk through a segment file found.
 type inspection struct {
 	identity uint64
-	format   uint64
 	number   uint64
 	book     book
 	stamp    uint64 // of the book: the newest there is
@@ -39,9 +40,9 @@ func inspect(path string) (inspection, error) {
 	defer f.Close()
 	in, err := inspectPages(f, info.Size())
 	if errors.Is(err, errDamaged) {
-		// What is strange to us may be a newer trackd's.
-		if _, newer := scan(f, info.Size()); newer != nil {
-			return inspection{}, newer
+		// What is strange to us may be another trackd's.
+		if _, foreign := scan(f, info.Size()); foreign != nil {
+			return inspection{}, foreign
 		}
 	}
 	return in, err
@@ -87,7 +88,10 @@ func (in *inspector) visit(bucket string, key, value []byte) error {
 	case bucketRejects:
 		var f frame
 		if f, err = in.frame(value, kindReject, keyNumber(key)); err == nil {
-			_, _, _, err = decodeReject(f)
+			var reason queue.Reason
+			if reason, _, _, err = decodeReject(f); err == nil && reason == "" {
+				err = fmt.Errorf("%w: a reject without a reason", errDamaged)
+			}
 			in.rejects++
 		}
 	case bucketTexts:
@@ -107,7 +111,7 @@ func (in *inspector) visitSegment(key string, value []byte) error {
 		in.heads++
 		f, err := in.frame(value, kindHead, 0)
 		if err == nil {
-			in.format, in.number, err = decodeHead(f.payload)
+			in.number, err = decodeHead(f.payload)
 		}
 		return err
 	case keyBook:
@@ -154,11 +158,11 @@ func (in *inspector) subtract(number uint64, value []byte) error {
 	if !known {
 		return fmt.Errorf("%w: there is no such block", errDamaged)
 	}
-	st, letters, err := blockMarks(value, in.identity, number, int(count))
+	m, err := blockMarks(value, in.identity, number, int(count))
 	if err != nil {
 		return err
 	}
-	t := tallyOf(st, letters)
+	t := tallyOf(m.states, m.letters)
 	in.live -= uint64(int(count) - t.by[live])
 	in.dead += uint64(t.by[dead])
 	return nil
@@ -169,15 +173,17 @@ func encodeHead(format, number uint64) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(nil, format), number)
 }
 
-// decodeHead returns the format and the number of a segment, or ErrNewer.
-func decodeHead(payload []byte) (format, number uint64, err error) {
+// decodeHead returns the number of a segment, or ErrNewer or ErrOlder.
+func decodeHead(payload []byte) (number uint64, err error) {
 	r := reader{buf: payload}
-	format, number = r.uvarint(), r.uvarint()
+	format, number := r.uvarint(), r.uvarint()
 	switch {
 	case r.bad:
-		return 0, 0, r.err("head")
+		return 0, r.err("head")
 	case format > formatVersion:
-		return 0, 0, fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, format, formatVersion)
+		return 0, fmt.Errorf("%w: format %d, this one knows %d; upgrade it", ErrNewer, format, formatVersion)
+	case format < formatVersion:
+		return 0, fmt.Errorf("%w: format %d, this one knows %d; let the older one deliver what is queued, then move its directory away or set another queue.dir", ErrOlder, format, formatVersion)
 	}
-	return format, number, nil
+	return number, nil
 }

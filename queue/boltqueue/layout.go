@@ -30,7 +30,7 @@ import (
 //	offset size
 //	     0    4  magic "tkd1"
 //	     4    1  kind
-//	     5    1  codec: 0 as is, 1 s2, 2 zstd (from format 2 on)
+//	     5    1  codec: 0 as is, 1 s2, 2 zstd
 //	     6    2  zero
 //	     8    8  identity of the segment
 //	    16    8  number: the key, 0 for head and book
@@ -43,12 +43,10 @@ import (
 //
 // All integers are little endian, but for keys. Numbers are never reused.
 //
-// Formats: 1 knew no zstd; 2 is written. A file keeps the format it was born
-// with, also when it is rewritten. One of format 1 is read and marked until it
-// is empty but gets no new blocks, so that a trackd of that time never meets a
-// codec it does not know in a file it accepts: it refuses format 2 untouched.
+// A directory of another format is refused untouched: 1 and 2 were those of
+// development, without types, persons and evidence.
 const (
-	formatVersion = 2
+	formatVersion = 3
 	magic         = "tkd1"
 	headerSize    = 44
 )
@@ -192,6 +190,16 @@ func (r *reader) uvarint() uint64 {
 		return 0
 	}
 	r.buf = r.buf[n:]
+	return v
+}
+
+func (r *reader) uint64() uint64 {
+	if len(r.buf) < 8 {
+		r.bad, r.buf = true, nil
+		return 0
+	}
+	v := binary.LittleEndian.Uint64(r.buf)
+	r.buf = r.buf[8:]
 	return v
 }
 

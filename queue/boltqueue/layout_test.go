@@ -37,7 +37,7 @@ func unhex(t *testing.T, text string) []byte {
 }
 
 func TestNamesAndNumbersOfTheFormatStay(t *testing.T) {
-	if formatVersion != 2 || magic != "tkd1" || headerSize != 44 || rejectFlag != 1<<63 || blockEvents != 1<<16 {
+	if formatVersion != 3 || magic != "tkd1" || headerSize != 44 || rejectFlag != 1<<63 || blockEvents != 1<<16 {
 		t.Error("a constant of the format changed")
 	}
 	if got := strings.Join(bucketNames(), " ") + " " + keyHead + " " + keyBook; got != "segment blocks marks rejects texts head book" {
@@ -79,12 +79,13 @@ func TestAFrameIsWrittenAsEver(t *testing.T) {
 
 func TestABookIsWrittenAsEver(t *testing.T) {
 	b := book{taken: 21, live: 1, delivered: 2, dead: 5, discarded: 6, lost: 7, nextBlock: 8, nextReject: 9, nextText: 10,
-		rejects: 3, rejectBytes: 4, deadBy: [reasonSlots]uint64{0, 1, 2, 0, 0, 2}}
+		rejects: 3, rejectBytes: 4, sampleBytes: 1, deadBy: [reasonSlots]uint64{0, 1, 2, 0, 0, 2}}
 	golden(t, b.encode(), `
 		15000000000000000100000000000000020000000000000005000000000000000600000000000000
 		0700000000000000080000000000000009000000000000000a000000000000000300000000000000
-		04000000000000000000000000000000010000000000000002000000000000000000000000000000
-		00000000000000000200000000000000000000000000000000000000000000000000000000000000`)
+		04000000000000000100000000000000000000000000000001000000000000000200000000000000
+		00000000000000000000000000000000020000000000000000000000000000000000000000000000
+		0000000000000000`)
 	if got, err := decodeBook(b.encode()); err != nil || got != b {
 		t.Errorf("got %+v, %v, want %+v", got, err, b)
 	}
@@ -96,19 +97,20 @@ func TestMarksAreWrittenAsEver(t *testing.T) {
 		{index: 2, reason: reasonCode(queue.Rejected), status: 400, attempts: 1, died: goldenTime(), text: 3},
 		{index: 4, reason: reasonCode(queue.Poison), status: 503, attempts: 20, died: goldenTime()},
 	}
-	stored := encodeMarks(st, letters)
+	m := marks{states: st, letters: letters, evidence: map[int]*evidence{0: {strikes: 1.5, firstFailed: goldenTime()}}}
+	stored := m.encode()
 	golden(t, stored, `
-		05e4020205900301fbd8c1a28c34030407f70314fbd8c1a28c3400`)
-	gotStates, gotLetters, err := decodeMarks(stored, len(st))
-	if err != nil || !reflect.DeepEqual(gotStates, st) || !reflect.DeepEqual(gotLetters, letters) {
-		t.Errorf("got %v %+v, %v, want %v %+v", gotStates, gotLetters, err, st, letters)
+		05e4020205900301fbd8c1a28c34030407f70314fbd8c1a28c34000100fbd8c1a28c340000000000
+		00f83f`)
+	if got, err := decodeMarks(stored, len(st)); err != nil || !reflect.DeepEqual(got, m) {
+		t.Errorf("got %+v, %v, want %+v", got, err, m)
 	}
 }
 
 func goldenEvents() []event.Event {
 	return []event.Event{
-		{ID: "m1", Name: "Application Opened", Body: []byte(`{"messageId":"m1"}`)},
-		{ID: "m2", Name: "Application Crashed", Body: []byte(`{}`)},
+		{ID: "m1", Name: "Application Opened", Persons: event.Persons{7, 8}, Body: []byte(`{"messageId":"m1"}`)},
+		{Type: event.TypeScreen, ID: "m2", Name: "Application Crashed", Body: []byte(`{}`)},
 	}
 }
 
@@ -128,28 +130,29 @@ func TestABlockIsWrittenAsEver(t *testing.T) {
 	}
 	stored := b.value(goldenIdentity, 5)
 	golden(t, stored, `
-		746b643103000000887766554433221105000000000000007b6c50c4a00100000200000045000000
-		bc54f7a500026d31124170706c69636174696f6e204f70656e6564127b226d657373616765496422
-		3a226d31227d00026d32134170706c69636174696f6e2043726173686564027b7d`)
+		746b643103000000887766554433221105000000000000007b6c50c4a00100000200000057000000
+		04869d0800026d31124170706c69636174696f6e204f70656e656402070000000000000008000000
+		00000000127b226d6573736167654964223a226d31227d03026d32134170706c69636174696f6e20
+		4372617368656400027b7d`)
 	readsAs(t, stored, 5, goldenEvents())
 }
 
 // How a block is compressed may change with the library; that what is there
 // can be read may not.
 func TestACompressedBlockIsReadAsEver(t *testing.T) {
-	ev := event.Event{ID: "m1", Name: "Application Opened", Body: []byte(strings.Repeat("a", 200))}
+	ev := event.Event{ID: "m1", Name: "Application Opened", Persons: event.Persons{7, 8}, Body: []byte(strings.Repeat("a", 200))}
 	readsAs(t, unhex(t, `
-		746b643103010000887766554433221106000000000000007b6c50c4a00100000200000027000000
-		47a0f615c2036400026d31124170706c69636174696f6e204f70656e6564c8016111011500b711e1
-		1500d1`), 6, []event.Event{ev, ev})
+		746b643103010000887766554433221106000000000000007b6c50c4a00100000200000034000000
+		8f716500e4036400026d31124170706c69636174696f6e204f70656e656402070009010008010514
+		000000c8016111011500b711f21500e2`), 6, []event.Event{ev, ev})
 }
 
 func TestAZstdBlockIsReadAsEver(t *testing.T) {
-	ev := event.Event{ID: "m1", Name: "Application Opened", Body: []byte(strings.Repeat("a", 200))}
+	ev := event.Event{ID: "m1", Name: "Application Opened", Persons: event.Persons{7, 8}, Body: []byte(strings.Repeat("a", 200))}
 	readsAs(t, unhex(t, `
-		746b643103020000887766554433221106000000000000007b6c50c4a00100000200000030000000
-		9a8a3ebe28b52ffd4000c2002d0100a40100026d31124170706c69636174696f6e204f70656e6564
-		c8016102042b5eb201127163`), 6, []event.Event{ev, ev})
+		746b643103020000887766554433221106000000000000007b6c50c4a0010000020000003a000000
+		611eaf7728b52ffd4000e4007d0100f40100026d31124170706c69636174696f6e204f70656e6564
+		0207000800c801610400efbaa100114749655c19dc18`), 6, []event.Event{ev, ev})
 }
 
 func readsAs(t *testing.T, stored []byte, number uint64, want []event.Event) {

@@ -1,10 +1,13 @@
 package boltqueue
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
+	"errors"
 	"slices"
 	"time"
+	"unique"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -13,12 +16,13 @@ import (
 )
 
 const (
-	// maxParked is how many retries may wait before fresh events wait too.
-	maxParked = 10_000
-
 	// maxDirty is how many blocks may await their marks before fresh events
 	// wait: a disk that is slower than the destination sets the pace.
 	maxDirty = 4_096
+
+	// rereadAfter is how long an event waits whose block could not be read for a
+	// reason that passes, such as a lack of file descriptors.
+	rereadAfter = time.Second
 )
 
 // blockKey names a block in memory.
@@ -38,9 +42,10 @@ const rejectFlag = 1 << 63
 // became of its events, ahead of the disk. Guarded by Queue.mu.
 type openBlock struct {
 	blockKey
+	marks
 	taken   time.Time
-	states  []state
-	letters []letter  // of the dead, by index
+	held    []bool    // by index: in Queue.held
+	nHeld   int       // how many are
 	now     tally     // of states and letters
 	stored  tally     // what the file says
 	since   time.Time // when it began to differ from the file; zero: it does not
@@ -50,41 +55,77 @@ type openBlock struct {
 // settled reports whether nothing in the block is worth keeping.
 func (b *openBlock) settled() bool { return b.now.by[live] == 0 && b.now.by[dead] == 0 }
 
-// loan is a leased event.
-type loan struct {
-	block    *openBlock
-	index    int
-	evidence queue.Outcome // the last Retry; zero: none in this process
+// whereabouts says where a held event is.
+type whereabouts uint8
+
+const (
+	leased   whereabouts = iota // with the sender
+	returned                    // due at once, before any fresh one
+	parked                      // due later, or due and not leased yet
+)
+
+// heldEvent is a queued event that was leased and is not settled: its address,
+// not its body.
+type heldEvent struct {
+	block *openBlock
+	index int
+	where whereabouts
+	due   time.Time // of a parked one, monotonic
+	pos   int       // in its heap, unless leased
 }
 
-// parkedEvent is an event that waits in memory for a later attempt: its
-// address, not its body.
-type parkedEvent struct {
-	loan
-	due time.Time // monotonic
+func (h *heldEvent) address() queue.Address { return h.block.address(h.index) }
+
+// heldHeap has the next due first, then the lower address, so that events of
+// one block come together.
+type heldHeap []*heldEvent
+
+func (h heldHeap) Len() int { return len(h) }
+func (h heldHeap) Less(i, j int) bool {
+	return cmp.Or(h[i].due.Compare(h[j].due), h[i].address().Compare(h[j].address())) < 0
 }
-
-func (p *parkedEvent) address() queue.Address { return p.block.address(p.index) }
-
-// parkedHeap has the next due first, then the lower address, so that events
-// of one block come together.
-type parkedHeap []*parkedEvent
-
-func (h parkedHeap) Len() int { return len(h) }
-func (h parkedHeap) Less(i, j int) bool {
-	if !h[i].due.Equal(h[j].due) {
-		return h[i].due.Before(h[j].due)
-	}
-	return h[i].address().Compare(h[j].address()) < 0
+func (h heldHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = i, j
 }
-func (h parkedHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *parkedHeap) Push(x any)   { *h = append(*h, x.(*parkedEvent)) }
-func (h *parkedHeap) Pop() any {
+func (h *heldHeap) Push(x any) {
+	e := x.(*heldEvent)
+	e.pos = len(*h)
+	*h = append(*h, e)
+}
+func (h *heldHeap) Pop() any {
 	old := *h
 	last := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return last
+}
+
+// lend notes that an event is leased. The caller holds mu.
+func (q *Queue) lend(e *heldEvent) {
+	e.where = leased
+	q.held[e.address()] = e
+	e.block.held[e.index] = true
+	e.block.nHeld++
+}
+
+// letGo forgets a held event, wherever it is. The caller holds mu.
+func (q *Queue) letGo(e *heldEvent) {
+	switch e.where {
+	case returned:
+		heap.Remove(&q.returned, e.pos)
+	case parked:
+		heap.Remove(&q.parked, e.pos)
+	}
+	delete(q.held, e.address())
+	e.block.held[e.index] = false
+	e.block.nHeld--
+}
+
+// park lets a leased event wait until due. The caller holds mu.
+func (q *Queue) park(e *heldEvent, due time.Time) {
+	e.where, e.due = parked, due
+	heap.Push(&q.parked, e)
 }
 
 // Lease implements [queue.Queue].
@@ -135,86 +176,157 @@ func (q *Queue) awaitWork(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// leaseNow hands out what is due now: half from the retries, the rest fresh,
-// and more of either when the other has less. wait is the time until the next
-// retry is due, 0 when there is none.
+// leaseNow hands out what is due now: first what was returned, then fresh
+// events in turn with due retries and replayed ones, and more of either when
+// the other has less. wait is the time until something may be due, 0 when only
+// a change can make it so.
 func (q *Queue) leaseNow(most int) (got []queue.Delivery, wait time.Duration) {
-	q.turn = 1 - q.turn // who gets the odd one
-	due := q.takeDue((most + q.turn) / 2)
-	for len(got) < most-len(due) {
-		fresh, more := q.takeFresh(most - len(due) - len(got))
-		got = append(got, fresh...)
+	got = q.recall(q.takeReturned(most))
+	rest := most - len(got)
+	share := othersShare(rest, q.othersLast)
+	others := q.takeOthers(share)
+	var fresh []queue.Delivery
+	for len(fresh) < rest-len(others) {
+		some, more := q.takeFresh(rest - len(others) - len(fresh))
+		fresh = append(fresh, some...)
 		if !more {
 			break
 		}
 	}
-	due = append(due, q.takeDue(most-len(due)-len(got))...)
-	got = append(got, q.recall(due)...)
+	if left := rest - len(others) - len(fresh); left > 0 && len(others) == share {
+		others = append(others, q.takeOthers(left)...)
+	}
+	if rest > 0 {
+		q.othersLast = len(others) > len(fresh) || q.othersLast && len(others) == len(fresh)
+	}
+	got = append(append(got, fresh...), others...)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.parked) > 0 {
 		wait = max(time.Until(q.parked[0].due), time.Microsecond)
 	}
+	if until := time.Until(q.rereadAt); until > 0 && (wait == 0 || until < wait) {
+		wait = until
+	}
 	return got, wait
 }
 
-// takeDue leases up to n parked events whose time has come.
-func (q *Queue) takeDue(n int) []*parkedEvent {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now := time.Now()
-	var due []*parkedEvent
-	for len(due) < n && len(q.parked) > 0 && !q.parked[0].due.After(now) {
-		p := heap.Pop(&q.parked).(*parkedEvent)
-		q.loans[p.address()] = p.loan
-		due = append(due, p)
+// othersShare is how many of n events to lease may be retries or replayed ones
+// while fresh events wait, too: at most every second, counted over leases. last
+// says that they had one more than the fresh when they last shared.
+func othersShare(n int, last bool) int {
+	if last {
+		return n / 2
 	}
-	return due
+	return (n + 1) / 2
 }
 
-// recall reads the bodies of parked events. One whose block cannot be read
-// any more stays queued on disk and is not sent; the alarm names the file.
-func (q *Queue) recall(due []*parkedEvent) []queue.Delivery {
-	var got []queue.Delivery
-	var events []event.Event
-	var at blockKey
-	for _, p := range due {
-		if p.block.blockKey != at {
-			at = p.block.blockKey
-			var err error
-			if events, err = q.readEvents(at, len(p.block.states)); err != nil {
-				q.spoiled(at.seg, err)
-				events = nil
-			}
-		}
-		if p.index < len(events) {
-			got = append(got, delivery(p.loan, events[p.index]))
-		} else {
-			q.strand(p)
-		}
+// takeReturned leases up to n returned events.
+func (q *Queue) takeReturned(n int) (got []*heldEvent) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(got) < n && len(q.returned) > 0 {
+		e := heap.Pop(&q.returned).(*heldEvent)
+		e.where = leased
+		got = append(got, e)
 	}
 	return got
 }
 
-// strand gives up a loan whose event cannot be read.
-func (q *Queue) strand(p *parkedEvent) {
+// takeOthers leases up to n events that are due again: retries and replayed
+// ones, half and half if there are enough of both.
+func (q *Queue) takeOthers(n int) []queue.Delivery {
+	if n == 0 {
+		return nil
+	}
+	q.replayFirst = !q.replayFirst
+	half := n / 2
+	if q.replayFirst {
+		half = (n + 1) / 2
+	}
+	got := q.takeReplayed(half)
+	got = append(got, q.recall(q.takeDue(n-len(got)))...)
+	return append(got, q.takeReplayed(n-len(got))...)
+}
+
+// takeDue leases up to n parked events whose time has come.
+func (q *Queue) takeDue(n int) (got []*heldEvent) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.loans, p.address())
+	now := time.Now()
+	for len(got) < n && len(q.parked) > 0 && !q.parked[0].due.After(now) {
+		e := heap.Pop(&q.parked).(*heldEvent)
+		e.where = leased
+		got = append(got, e)
+	}
+	return got
 }
 
-func delivery(l loan, ev event.Event) queue.Delivery {
-	e := l.evidence
-	return queue.Delivery{Address: l.block.address(l.index), Event: ev, Taken: l.block.taken,
-		Attempts: e.Attempts, Strikes: e.Strikes, FirstFailed: e.FirstFailed,
-		LastStatus: e.Status, LastDetail: e.Detail, Successes: e.Successes}
+// recall reads the bodies of events that are due again. One whose block is
+// damaged stays queued on disk and is not sent; the alarm names the file. What
+// cannot be read for another reason is tried again.
+func (q *Queue) recall(due []*heldEvent) []queue.Delivery {
+	slices.SortFunc(due, func(a, b *heldEvent) int { return a.address().Compare(b.address()) })
+	var got []queue.Delivery
+	var events []event.Event
+	var err error
+	var at blockKey
+	for _, e := range due {
+		if e.block.blockKey != at {
+			at = e.block.blockKey
+			if events, err = q.readEvents(at); err != nil {
+				q.spoiled(at.seg, err)
+			}
+		}
+		q.mu.Lock()
+		switch {
+		case err == nil && e.index < len(events):
+			got = append(got, e.block.delivery(e.index, events[e.index]))
+		case passes(err):
+			q.park(e, time.Now().Add(rereadAfter))
+		default:
+			q.letGo(e)
+		}
+		q.mu.Unlock()
+	}
+	return got
 }
 
-// readEvents brings the events of one block back from the disk.
-func (q *Queue) readEvents(k blockKey, count int) (events []event.Event, err error) {
+// passes reports whether an error may be gone at the next try: anything but
+// damage, a segment that is gone, and the end of the queue.
+func passes(err error) bool {
+	return err != nil && !errors.Is(err, errDamaged) && !errors.Is(err, errGone) && !errors.Is(err, queue.ErrClosed)
+}
+
+// delivery is an event of b with the evidence against it. The caller holds
+// Queue.mu.
+func (b *openBlock) delivery(index int, ev event.Event) queue.Delivery {
+	d := queue.Delivery{Address: b.address(index), Event: ev, Taken: b.taken}
+	addEvidence(&d, b.evidence[index])
+	return d
+}
+
+func addEvidence(d *queue.Delivery, e *evidence) {
+	if e == nil {
+		return
+	}
+	d.Attempts, d.Strikes, d.FirstFailed, d.LastStatus, d.Successes = e.attempts, e.strikes, e.firstFailed, e.status, e.successes
+	if e.attempts > 0 || e.detail != (unique.Handle[string]{}) {
+		d.LastDetail = e.detail.Value()
+	}
+}
+
+// readEvents brings the events of one block back from the disk; none when the
+// block is gone.
+func (q *Queue) readEvents(k blockKey) (events []event.Event, err error) {
 	var raw []byte
+	var count int
 	err = k.seg.view(func(tx *bolt.Tx) error {
-		f, err := parseFrame(tx.Bucket([]byte(bucketBlocks)).Get(numberKey(k.number)), kindBlock, k.seg.identity, k.number)
+		value := tx.Bucket([]byte(bucketBlocks)).Get(numberKey(k.number))
+		if value == nil {
+			return nil
+		}
+		f, err := parseFrame(value, kindBlock, k.seg.identity, k.number)
 		if err != nil {
 			return err
 		}
@@ -222,6 +334,7 @@ func (q *Queue) readEvents(k blockKey, count int) (events []event.Event, err err
 		if f.codec == codecPlain {
 			raw = slices.Clone(raw)
 		}
+		count = int(f.count)
 		return err
 	})
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,14 +22,19 @@ const (
 
 // DeadLetters implements [queue.Queue].
 func (q *Queue) DeadLetters(ctx context.Context, filter queue.Filter) iter.Seq2[queue.DeadLetter, error] {
-	return flatten(q.letterChunks(ctx, filter), filter.Limit, queue.DeadLetter{})
+	return flatten(q.letterChunks(ctx, filter, func(queue.DeadLetter) bool { return true }), filter.Limit, queue.DeadLetter{})
 }
 
 // Queued implements [queue.Queue].
 func (q *Queue) Queued(ctx context.Context, filter queue.Filter) iter.Seq2[queue.Delivery, error] {
-	read := func(seg *segment, after uint64) (chunk[queue.Delivery], error) { return q.queuedIn(seg, after) }
+	return flatten(q.queuedChunks(ctx, filter), filter.Limit, queue.Delivery{})
+}
+
+// queuedChunks yields the queued events that match in runs that lie in one
+// segment.
+func (q *Queue) queuedChunks(ctx context.Context, filter queue.Filter) iter.Seq2[[]queue.Delivery, error] {
 	match := func(d queue.Delivery) bool { return filter.MatchEvent(d.Address, d.Event, d.Taken) }
-	return flatten(walk(ctx, q, filter, read, match), filter.Limit, queue.Delivery{})
+	return walk(ctx, q, filter, q.queuedIn, match)
 }
 
 // flatten yields single items of chunks, at most limit unless that is 0.
@@ -52,38 +58,49 @@ func flatten[T any](chunks iter.Seq2[[]T, error], limit int, none T) iter.Seq2[T
 	}
 }
 
-// letterChunks yields the letters that match in runs that lie in one segment.
-// Outcomes settled before the call are on disk first, as far as that can be.
-func (q *Queue) letterChunks(ctx context.Context, filter queue.Filter) iter.Seq2[[]queue.DeadLetter, error] {
+// letterChunks yields the dead letters that match, and that may be chosen, in
+// runs that lie in one segment. Outcomes settled before the call are on disk
+// first, as far as that can be.
+func (q *Queue) letterChunks(ctx context.Context, filter queue.Filter, may func(queue.DeadLetter) bool) iter.Seq2[[]queue.DeadLetter, error] {
 	return func(yield func([]queue.DeadLetter, error) bool) {
 		if err := q.do(func() error { q.flushAll(); return nil }); err != nil {
 			yield(nil, err)
 			return
 		}
-		walk(ctx, q, filter, q.lettersIn, filter.MatchLetter)(yield)
+		match := func(l queue.DeadLetter) bool { return filter.MatchLetter(l) && may(l) }
+		walk(ctx, q, filter, q.lettersIn, match)(yield)
 	}
 }
 
 // chunk is what one transaction brought.
 type chunk[T any] struct {
+	match func(T) bool
 	items []T
-	bytes int
+	bytes int    // of the items
+	seen  int    // bytes read to find them
 	last  uint64 // low half of the address to go on after
 	done  bool   // nothing is left in the segment
 }
 
-func (c *chunk[T]) full() bool { return len(c.items) >= chunkItems || c.bytes >= chunkBytes }
+func (c *chunk[T]) full() bool {
+	return len(c.items) >= chunkItems || c.bytes >= chunkBytes || c.seen >= 4*chunkBytes
+}
 
-func (c *chunk[T]) add(item T, addr queue.Address, size int) {
-	c.items = append(c.items, item)
-	c.bytes += size
+// add keeps an item that matches. What it refers to is copied: a body is a
+// small part of the memory of its block.
+func (c *chunk[T]) add(item T, addr queue.Address, body *[]byte, own func(*T, []byte)) {
 	c.last = addr.Lo
+	if c.match(item) {
+		own(&item, slices.Clone(*body))
+		c.items = append(c.items, item)
+		c.bytes += len(*body)
+	}
 }
 
 // walk reads the line segment by segment, chunk by chunk, and yields what
 // matches.
 func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
-	read func(*segment, uint64) (chunk[T], error), match func(T) bool) iter.Seq2[[]T, error] {
+	read func(seg *segment, after uint64, c *chunk[T]) error, match func(T) bool) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		for _, seg := range q.segments() {
 			if seg.number < filter.After.Hi {
@@ -98,7 +115,8 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 					yield(nil, err)
 					return
 				}
-				c, err := read(seg, after)
+				c := chunk[T]{match: match, last: after}
+				err := read(seg, after, &c)
 				if errors.Is(err, errGone) {
 					break
 				}
@@ -111,8 +129,7 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 					q.spoiled(seg, err)
 					break
 				}
-				matching := slices.DeleteFunc(c.items, func(item T) bool { return !match(item) })
-				if len(matching) > 0 && !yield(matching, nil) {
+				if len(c.items) > 0 && !yield(c.items, nil) {
 					return
 				}
 				after, done = c.last, c.done
@@ -123,29 +140,30 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 
 // lettersIn reads the dead of one segment beyond an address: first those of
 // blocks, then the rejects.
-func (q *Queue) lettersIn(seg *segment, after uint64) (c chunk[queue.DeadLetter], err error) {
-	c.last = after
+func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]) error {
 	if q.learn(seg) != nil {
 		c.done = true // set aside, with an alarm
-		return c, nil
+		return nil
 	}
 	q.mu.Lock()
 	none, nextBlock, nextReject := seg.book.dead == 0, seg.book.nextBlock, seg.book.nextReject
 	q.mu.Unlock()
 	if none {
 		c.done = true
-		return c, nil
+		return nil
 	}
-	err = seg.view(func(tx *bolt.Tx) error {
+	return seg.view(func(tx *bolt.Tx) error {
 		if after < rejectFlag {
-			if err := seg.deadOfBlocks(tx, after, nextBlock, &c); err != nil || c.full() {
+			if err := seg.deadOfBlocks(tx, after, nextBlock, c); err != nil || c.full() {
 				return err
 			}
 		}
-		return seg.deadRejects(tx, after, nextReject, &c)
+		return seg.deadRejects(tx, after, nextReject, c)
 	})
-	return c, err
 }
+
+func ownLetter(l *queue.DeadLetter, body []byte) { l.Event.Body = body }
+func ownDelivery(d *queue.Delivery, body []byte) { d.Event.Body = body }
 
 // deadOfBlocks adds the dead of blocks before end to c, whole blocks at a time.
 // Beyond may lie what a failed commit left.
@@ -161,6 +179,7 @@ func (s *segment) deadOfBlocks(tx *bolt.Tx, after, end uint64, c *chunk[queue.De
 		if err != nil {
 			continue
 		}
+		c.seen += len(f.raw)
 		key := blockKey{s, f.number}
 		for _, l := range f.letters {
 			addr := key.address(l.index)
@@ -168,7 +187,7 @@ func (s *segment) deadOfBlocks(tx *bolt.Tx, after, end uint64, c *chunk[queue.De
 				continue
 			}
 			c.add(queue.DeadLetter{Address: addr, Event: events[l.index], Reason: reasonOf(l.reason), Status: l.status,
-				Detail: s.text(tx, l.text), Attempts: l.attempts, Taken: f.taken, Died: l.died}, addr, len(events[l.index].Body))
+				Detail: s.text(tx, l.text), Attempts: l.attempts, Taken: f.taken, Died: l.died}, addr, &events[l.index].Body, ownLetter)
 		}
 	}
 	return nil
@@ -208,40 +227,40 @@ func (s *segment) deadRejects(tx *bolt.Tx, after, end uint64, c *chunk[queue.Dea
 		}
 		addr := queue.Address{Hi: s.number, Lo: rejectFlag | n}
 		taken := timeOf(f.stamp)
-		c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: slices.Clone(body)}, AtDoor: true, Reason: reason,
-			Detail: detail, Taken: taken, Died: taken}, addr, len(body))
+		c.seen += len(v)
+		c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: body}, AtDoor: true, Reason: reason,
+			Detail: detail, Taken: taken, Died: taken}, addr, &body, ownLetter)
 	}
 	c.done = true
 	return nil
 }
 
 // queuedIn reads the live events of one segment beyond an address.
-func (q *Queue) queuedIn(seg *segment, after uint64) (c chunk[queue.Delivery], err error) {
-	c.last = after
+func (q *Queue) queuedIn(seg *segment, after uint64, c *chunk[queue.Delivery]) error {
 	if q.learn(seg) != nil {
 		c.done = true // set aside, with an alarm
-		return c, nil
+		return nil
 	}
 	blocks, err := q.currentBlocks(seg, after>>16)
 	if err != nil {
-		return c, err
+		return err
 	}
 	for _, f := range blocks {
 		events, err := decodeBlock(f.raw, f.count)
-		if f.damage != nil || err != nil {
-			c.last = f.number<<16 | (blockEvents - 1)
-			continue
-		}
-		key := blockKey{seg, f.number}
-		for i, s := range f.states {
-			if addr := key.address(i); s == live && addr.Lo > after {
-				c.add(queue.Delivery{Address: addr, Event: events[i], Taken: f.taken}, addr, len(events[i].Body))
+		if f.damage == nil && err == nil {
+			key := blockKey{seg, f.number}
+			for i, s := range f.states {
+				if addr := key.address(i); s == live && addr.Lo > after {
+					d := queue.Delivery{Address: addr, Event: events[i], Taken: f.taken}
+					addEvidence(&d, f.evidence[i])
+					c.add(d, addr, &events[i].Body, ownDelivery)
+				}
 			}
 		}
 		c.last = f.number<<16 | (blockEvents - 1)
 	}
 	c.done = len(blocks) < readAhead
-	return c, nil
+	return nil
 }
 
 // currentBlocks reads blocks of a segment from number from on, with what became
@@ -275,7 +294,7 @@ func (q *Queue) lookAtBlocks(seg *segment, from uint64) (blocks []fetched, stead
 	}
 	for i, f := range blocks {
 		if b := q.open[blockKey{seg, f.number}]; b != nil {
-			blocks[i].states = slices.Clone(b.states)
+			blocks[i].states, blocks[i].evidence = slices.Clone(b.states), maps.Clone(b.evidence)
 		}
 	}
 	return blocks, seg.marked == marked, nil

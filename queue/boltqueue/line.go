@@ -72,12 +72,13 @@ func (q *Queue) adoptSpare() error {
 		return nil
 	}
 	last := q.line[n-1]
-	if err := q.learn(last); errors.Is(err, ErrNewer) {
+	if err := q.learn(last); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
 		return err
-	} else if err != nil || !last.book.virgin() || n == 1 || last.format < formatVersion {
+	} else if err != nil || !last.book.virgin() || n == 1 {
 		return nil // damage was set aside by learn
 	}
-	q.spare, q.line = last, q.line[:n-1]
+	q.line = q.line[:n-1]
+	q.setSpare(last)
 	return nil
 }
 
@@ -89,11 +90,6 @@ func (q *Queue) continueTail(seg *segment) {
 		return
 	}
 	err := q.learn(seg)
-	if err == nil && seg.format < formatVersion {
-		q.log.Info("segment of an older format is emptied, not continued", "segment", seg.number, "format", seg.format)
-		q.seal(seg)
-		return
-	}
 	if err == nil {
 		_, err = reserve(seg.path, q.opts.reservation())
 	}
@@ -110,7 +106,7 @@ func (q *Queue) continueTail(seg *segment) {
 		q.log.Warn("newest segment not continued", "segment", seg.number, "error", err)
 		return
 	}
-	q.tail = seg
+	q.tail, q.tailSize = seg, seg.size
 }
 
 // ensureTail begins a segment when there is none to append to. A full disk is
@@ -157,9 +153,10 @@ func (q *Queue) learn(seg *segment) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.stored, seg.book, seg.known = in.book, in.book, true
-	seg.stamp, seg.format = in.stamp, in.format
+	seg.stamp = in.stamp
 	seg.size, seg.free = in.size, in.free
 	q.rejects += int64(in.book.rejectBytes)
+	q.samples += int64(in.book.sampleBytes)
 	return nil
 }
 
@@ -195,23 +192,31 @@ func (q *Queue) takeSpare() (*segment, error) {
 		}
 	}
 	next := q.spare
-	q.spare = nil
+	q.setSpare(nil)
 	return next, nil
 }
 
 // makeSpare makes the next segment if the bounds allow. The caller holds
 // spares.
 func (q *Queue) makeSpare() error {
-	why, err := q.noRoomFor(2 * q.opts.reservation())
+	q.mu.Lock()
+	size := 2 * q.opts.reservation()
+	if q.reserved > 0 {
+		size = q.opts.reservation() // what was set aside must fit
+	}
+	q.mu.Unlock()
+	why, err := q.noRoomFor(size)
 	if err != nil {
 		return err
 	}
 	if why == "" {
-		q.spare, err = q.birth(q.nextNumber())
+		made, err := q.birth(q.nextNumber())
 		if noRoom(err) {
 			why = diskFull
 		} else if err != nil {
 			return err
+		} else {
+			q.setSpare(made)
 		}
 	}
 	q.setFull(why)
@@ -219,6 +224,16 @@ func (q *Queue) makeSpare() error {
 		return fmt.Errorf("%w: %s", queue.ErrFull, why)
 	}
 	return nil
+}
+
+// setSpare notes which segment is made ahead. The caller holds spares.
+func (q *Queue) setSpare(seg *segment) {
+	q.spare = seg
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.hasSpare = seg != nil; q.hasSpare {
+		q.ahead = max(q.ahead-1, 0)
+	}
 }
 
 // noRoomFor says why size more bytes must not be used, or "".

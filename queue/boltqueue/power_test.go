@@ -241,7 +241,7 @@ func auditQueue(dir string, l *queuetest.Ledger) error {
 	if len(report.Problems) > 0 {
 		return fmt.Errorf("problems: %q", report.Problems)
 	}
-	q, err := boltqueue.OpenWith(boltqueue.Options{Dir: dir, Parse: queuetest.Parse, MinFreeBytes: -1}, boltqueue.Knobs{SegmentBytes: 64 << 10, NoSync: true})
+	q, err := boltqueue.OpenWith(boltqueue.Options{Dir: dir, MinFreeBytes: -1}, boltqueue.Knobs{SegmentBytes: 64 << 10, NoSync: true})
 	if err != nil {
 		return err
 	}

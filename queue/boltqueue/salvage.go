@@ -28,7 +28,7 @@ func (q *Queue) repair(seg *segment, why error) (inspection, error) {
 	}
 	found, err := scan(file, info.Size())
 	if err != nil {
-		return inspection{}, err // a newer trackd's: none of our business
+		return inspection{}, err // written by another version: left untouched
 	}
 	b, lost := found.settle()
 	tmp := seg.path + ".tmp"
@@ -85,13 +85,13 @@ func (f *found) settle() (book, string) {
 	for _, p := range f.places(kindBlock) {
 		count := int(f.frames[p].count)
 		events += uint64(count)
-		marks, _ := f.value(place{kindMarks, p.number})
-		st, letters, err := blockMarks(marks, f.identity, p.number, count)
+		stored, _ := f.value(place{kindMarks, p.number})
+		m, err := blockMarks(stored, f.identity, p.number, count)
 		if err != nil {
-			st, letters = make([]state, count), nil
+			m = marks{states: make([]state, count)}
 			delete(f.frames, place{kindMarks, p.number})
 		}
-		t := tallyOf(st, letters)
+		t := tallyOf(m.states, m.letters)
 		if t.by[live] == 0 && t.by[dead] == 0 {
 			delete(f.frames, p)
 			delete(f.frames, place{kindMarks, p.number})
@@ -128,14 +128,14 @@ func (f *found) countRejects(b *book) {
 		if err != nil {
 			continue
 		}
-		reason, _, body, err := decodeReject(fr)
+		reason, detail, body, err := decodeReject(fr)
 		if err != nil || reasonCode(reason) == 0 {
 			delete(f.frames, p)
 			continue
 		}
 		b.dead++
 		b.rejects++
-		b.rejectBytes += uint64(len(body))
+		*b.bytesOf(reason) += uint64(rejectCost(body, detail))
 		b.deadBy[reasonCode(reason)]++
 		b.nextReject = p.number + 1
 	}
@@ -180,7 +180,7 @@ func (f *found) lost(had, have, events uint64) uint64 {
 
 // write puts what was found into a new segment file at path.
 func (f *found) write(path string, seg *segment, b book) error {
-	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, format: f.format, stamp: f.newest(), stored: b}
+	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, stamp: f.newest(), stored: b}
 	if err := fresh.create(path); err != nil {
 		return err
 	}

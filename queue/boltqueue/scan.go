@@ -25,7 +25,6 @@ type found struct {
 	file     io.ReaderAt
 	shape    shape
 	identity uint64
-	format   uint64
 	frames   map[place]spot
 	book     *book // nil: no book survived, or not surely the newest
 }
@@ -44,18 +43,18 @@ type spot struct {
 
 // scan looks for frames anywhere in the file, except in pages that bbolt's
 // own structure shows to be free: those hold what was settled long ago.
-// ErrNewer when a newer trackd wrote it.
+// ErrNewer or ErrOlder when another trackd wrote it.
 func scan(file io.ReaderAt, size int64) (*found, error) {
 	f := &found{file: file, shape: shapeOf(file, size)}
 	byIdentity := map[uint64]map[place]spot{}
-	var newer error
+	var foreign error
 	eachFrame(file, size, func(fr frame, at int64, size int) {
 		if f.shape.free[uint64(at)/uint64(os.Getpagesize())] {
 			return
 		}
 		if fr.kind == kindHead {
-			if _, _, err := decodeHead(fr.payload); errors.Is(err, ErrNewer) {
-				newer = err
+			if _, err := decodeHead(fr.payload); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
+				foreign = err
 			}
 		}
 		frames := byIdentity[fr.identity]
@@ -69,7 +68,7 @@ func scan(file io.ReaderAt, size int64) (*found, error) {
 		}
 	})
 	f.choose(byIdentity)
-	return f, newer
+	return f, foreign
 }
 
 // choose takes the identity with the most frames: a file may hold traces of
@@ -81,7 +80,6 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 			f.identity, f.frames = identity, frames
 		}
 	}
-	f.format = f.headFormat()
 	if !f.shape.current {
 		return
 	}
@@ -96,24 +94,6 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 	if b, err := decodeBook(fr.payload); err == nil && !f.outgrew(b) {
 		f.book = &b
 	}
-}
-
-// headFormat is the format the file was born with; without its head, the one
-// that allows everything that can have been found.
-func (f *found) headFormat() uint64 {
-	value, err := f.value(place{kind: kindHead})
-	if err != nil {
-		return formatVersion
-	}
-	fr, err := parseFrame(value, kindHead, f.identity, 0)
-	if err != nil {
-		return formatVersion
-	}
-	format, _, err := decodeHead(fr.payload)
-	if err != nil {
-		return formatVersion
-	}
-	return format
 }
 
 // outgrew reports whether something was found that was stored after b.

@@ -52,7 +52,6 @@ type segment struct {
 	broken   error     // bbolt panicked here: never entered again in this process
 
 	// Owned by the writer goroutine.
-	format uint64            // of the file
 	stored book              // what the file says
 	stamp  uint64            // of the last commit: the newest in the file
 	size   int64             // of the file, as far as bbolt has used it; changed under mu
@@ -68,9 +67,10 @@ type segment struct {
 	failed     error     // a write or fsync failed: final for this process
 	held       time.Time // no marks before this: the medium had no room
 	dirty      []*openBlock
-	edits      int  // counts changes made behind the cursor's back
-	marked     int  // counts transactions that stored marks
-	gone       bool // it left the line, for nothing in it is left
+	replayed   blockSet // blocks behind the cursor that hold replayed events
+	edits      int      // counts changes made behind the cursor's back
+	marked     int      // counts transactions that stored marks
+	gone       bool     // it left the line, for nothing in it is left
 }
 
 func segmentPath(dir string, number uint64) string {
@@ -84,8 +84,8 @@ func (s *segment) failedPath() string { return s.path + ".failed" }
 // birth makes segment number in dir, durable before it returns.
 func (q *Queue) birth(number uint64) (*segment, error) {
 	s := &segment{number: number, path: segmentPath(q.opts.Dir, number), noSync: q.opts.noSync, packer: q.packer,
-		identity: newIdentity(), format: formatVersion,
-		stored: newBook(), book: newBook(), known: true}
+		identity: newIdentity(),
+		stored:   newBook(), book: newBook(), known: true}
 	tmp := s.path + ".tmp"
 	if err := q.step("birth.create", func() error { return s.create(tmp) }); err != nil {
 		_ = remove(tmp) // or at the next start
@@ -136,7 +136,7 @@ func (s *segment) layOut(tx *bolt.Tx) error {
 			return err
 		}
 	}
-	f := frame{kind: kindHead, identity: s.identity, stamp: s.stamp, payload: encodeHead(s.format, s.number)}
+	f := frame{kind: kindHead, identity: s.identity, stamp: s.stamp, payload: encodeHead(formatVersion, s.number)}
 	if err := tx.Bucket([]byte(bucketSegment)).Put([]byte(keyHead), f.encode()); err != nil {
 		return err
 	}
@@ -234,8 +234,12 @@ func (s *segment) open() error {
 	return nil
 }
 
-// ErrNewer means that a newer trackd wrote the queue. Nothing was touched.
-var ErrNewer = errors.New("the queue was written by a newer trackd")
+// ErrNewer and ErrOlder mean that another trackd wrote the queue, in a format
+// this one does not know. Nothing was touched.
+var (
+	ErrNewer = errors.New("the queue was written by a newer trackd")
+	ErrOlder = errors.New("the queue was written by an older trackd")
+)
 
 func (s *segment) readHead(tx *bolt.Tx) error {
 	for _, name := range bucketNames() {
@@ -247,7 +251,7 @@ func (s *segment) readHead(tx *bolt.Tx) error {
 	if err != nil {
 		return fmt.Errorf("head: %w", err)
 	}
-	_, number, err := decodeHead(f.payload)
+	number, err := decodeHead(f.payload)
 	switch {
 	case err != nil:
 		return err

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unique"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -20,32 +21,35 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 	}
 	now := time.Now()
 	q.mu.Lock()
-	returned, complete := false, q.nDirty == 0
+	again, complete := false, q.nDirty == 0
 	for _, o := range outcomes {
-		l, leased := q.loans[o.Address]
-		if !leased {
+		e := q.held[o.Address]
+		if e == nil || e.where != leased && (e.where != parked || o.Verb != queue.Bury) {
 			continue
 		}
-		delete(q.loans, o.Address)
+		b := e.block
 		switch o.Verb {
 		case queue.Delivered:
-			q.change(l.block, l.index, delivered, now)
+			q.letGo(e)
+			q.change(b, e.index, delivered, now)
 		case queue.Bury:
-			l.block.addLetter(letter{index: l.index, reason: reasonCode(o.Reason), status: o.Status,
+			q.letGo(e)
+			b.addLetter(letter{index: e.index, reason: reasonCode(o.Reason), status: o.Status,
 				attempts: o.Attempts, died: now, detail: o.Detail})
-			q.change(l.block, l.index, dead, now)
+			q.change(b, e.index, dead, now)
 		case queue.Retry:
-			l.evidence = o
-			q.park(l, now.Add(o.Delay))
-			returned = true
+			q.accuse(b, e.index, o, now)
+			q.park(e, now.Add(o.Delay))
+			again = true
 		default:
-			q.park(l, now)
-			returned = true
+			e.where, e.due = returned, time.Time{}
+			heap.Push(&q.returned, e)
+			again = true
 		}
-		complete = complete || l.block.settled()
+		complete = complete || b.settled()
 	}
 	q.mu.Unlock()
-	if returned {
+	if again {
 		nudge(q.wake)
 	}
 	if complete {
@@ -54,9 +58,25 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 	return nil
 }
 
-// park lets an event wait until due. The caller holds mu.
-func (q *Queue) park(l loan, due time.Time) {
-	heap.Push(&q.parked, &parkedEvent{loan: l, due: due})
+const (
+	// evidenceEvery is how often the evidence against one event reaches the disk.
+	evidenceEvery = time.Hour
+
+	// maxDetail bounds what is remembered of an answer to an event that waits.
+	maxDetail = 256
+)
+
+// accuse keeps the evidence of a Retry outcome. The caller holds mu.
+func (q *Queue) accuse(b *openBlock, index int, o queue.Outcome, now time.Time) {
+	e := &evidence{strikes: o.Strikes, firstFailed: o.FirstFailed, attempts: o.Attempts, status: o.Status,
+		detail: unique.Make(o.Detail[:min(len(o.Detail), maxDetail)]), successes: o.Successes}
+	if old := b.evidence[index]; old != nil {
+		e.stored = old.stored
+	}
+	b.note(index, e)
+	if (e.strikes != 0 || !e.firstFailed.IsZero()) && now.Sub(e.stored) >= evidenceEvery {
+		q.noteDirty(b, now)
+	}
 }
 
 // addLetter keeps letters in index order.
@@ -91,6 +111,7 @@ func (q *Queue) shift(b *openBlock, index int, to state) {
 	from := b.states[index]
 	before := b.now
 	b.states[index] = to
+	b.note(index, nil)
 	b.now.by[from]--
 	b.now.by[to]++
 	b.seg.book.shift(before, b.now)
@@ -111,13 +132,13 @@ func (q *Queue) noteDirty(b *openBlock, now time.Time) {
 // marking is one block on its way to the disk: what it looked like when it
 // was picked.
 type marking struct {
-	block   *openBlock
-	states  []state
-	letters []letter
-	now     tally
+	block *openBlock
+	marks
+	now tally
 
-	edited []int // letters that are not dead any more, once this is durable
+	edited []int // events that change their state once this is durable
 	to     state // what they are then
+	leased int   // how many of them were leased at that moment
 }
 
 // buries reports whether there is a letter that the disk does not know.
@@ -147,7 +168,12 @@ func (q *Queue) pickMarks(seg *segment, now time.Time, joining bool) []marking {
 // pick begins the flush of a block. The caller holds Queue.mu.
 func (b *openBlock) pick() marking {
 	b.since, b.flushed = time.Time{}, true
-	return marking{block: b, states: slices.Clone(b.states), letters: slices.Clone(b.letters), now: b.now}
+	m := marking{block: b, marks: marks{states: slices.Clone(b.states), letters: slices.Clone(b.letters)}, now: b.now}
+	for i, e := range b.evidence {
+		e.stored = time.Now()
+		m.note(i, e)
+	}
+	return m
 }
 
 // unpickMarks puts blocks back whose transaction failed.
@@ -184,7 +210,7 @@ func putMarks(tx *bolt.Tx, seg *segment, marks []marking, b *book) error {
 			return err
 		}
 		f := frame{kind: kindMarks, identity: seg.identity, number: m.block.number,
-			stamp: seg.stamp, payload: encodeMarks(m.states, m.letters)}
+			stamp: seg.stamp, payload: m.encode()}
 		if err := stored.Put(key, f.encode()); err != nil {
 			return err
 		}
@@ -234,7 +260,8 @@ func (q *Queue) markedThrough(seg *segment, marks []marking, after book) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.marked++
-	for _, m := range marks {
+	for i := range marks {
+		m := &marks[i]
 		b := m.block
 		b.flushed, b.stored = false, m.now
 		q.applyEdits(m)
@@ -248,10 +275,10 @@ func (q *Queue) markedThrough(seg *segment, marks []marking, after book) {
 }
 
 // dropIdle forgets a block that memory need not know of: the disk says all
-// there is to say, and no event of it is or will be in the sender's hands
-// before the cursor comes to it. The caller holds mu.
+// there is to say, and no event of it is held or being handed out. The caller
+// holds mu.
 func (q *Queue) dropIdle(b *openBlock) {
-	if b.since.IsZero() && !b.flushed && (b.now.by[live] == 0 || !q.passed(b.blockKey)) {
+	if b.since.IsZero() && !b.flushed && b.nHeld == 0 && b != q.cursor.block && b != q.replay.block && q.open[b.blockKey] == b {
 		delete(q.open, b.blockKey)
 	}
 }

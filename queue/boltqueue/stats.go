@@ -39,12 +39,14 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 func (q *Queue) snapshot() queue.Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := queue.Stats{Exact: true, Leased: len(q.loans), Parked: len(q.parked), Full: q.full,
+	s := queue.Stats{Exact: true, Leased: len(q.held) - len(q.parked) - len(q.returned),
+		Parked: len(q.parked), ParkedMax: queue.MaxParked, Full: q.full,
 		DeadByReason: map[queue.Reason]uint64{}, Alarms: slices.Sorted(maps.Values(q.alarms))}
 	for _, seg := range q.line {
 		s.Exact = s.Exact && seg.known
 		s.Account = s.Account.Add(seg.book.account())
 		s.RejectBytes += int64(seg.book.rejectBytes)
+		s.SampleBytes += int64(seg.book.sampleBytes)
 		for code, n := range seg.book.deadBy {
 			if n > 0 {
 				s.DeadByReason[reasonOf(uint8(code))] += n
@@ -83,6 +85,12 @@ func older(a, b time.Time) time.Time {
 func (q *Queue) oldestUnopened() (time.Time, error) {
 	seg, from := q.standOn()
 	for _, s := range q.segments() {
+		q.mu.Lock()
+		again, isAgain := s.replayed.first()
+		q.mu.Unlock()
+		if isAgain {
+			return q.firstLive(s, again)
+		}
 		if seg != nil && s.number < seg.number {
 			continue
 		}
@@ -123,7 +131,7 @@ func (q *Queue) firstLive(seg *segment, start uint64) (time.Time, error) {
 			if err != nil {
 				continue
 			}
-			if st, _, err := blockMarks(marks.Get(k), seg.identity, f.number, int(f.count)); err != nil || slices.Contains(st, live) {
+			if m, err := blockMarks(marks.Get(k), seg.identity, f.number, int(f.count)); err != nil || slices.Contains(m.states, live) {
 				taken = timeOf(f.stamp)
 			}
 		}

@@ -47,6 +47,13 @@ func (q *Queue) finish() {
 	if g := q.intake.take(q.packing()); g != nil {
 		q.commit(g)
 	}
+	q.mu.Lock()
+	for _, b := range q.open {
+		if len(b.evidence) > 0 { // at most an hour old on disk, and now exact
+			q.noteDirty(b, time.Now())
+		}
+	}
+	q.mu.Unlock()
 	q.flushAll()
 }
 
@@ -137,6 +144,7 @@ func putBlocks(tx *bolt.Tx, seg *segment, all []*block) error {
 
 func putRejects(tx *bolt.Tx, seg *segment, all []queue.Reject) error {
 	rejects := tx.Bucket([]byte(bucketRejects))
+	rejects.FillPercent = 1
 	for i, r := range all {
 		n := seg.stored.nextReject + uint64(i)
 		if err := rejects.Put(numberKey(n), encodeReject(r, seg.identity, n, time.Now())); err != nil {
@@ -150,6 +158,7 @@ func putRejects(tx *bolt.Tx, seg *segment, all []queue.Reject) error {
 func (q *Queue) publish(seg *segment, g *group, first uint64) {
 	q.mu.Lock()
 	seg.book.take(g)
+	q.tailSize = seg.size
 	for i, b := range g.blocks {
 		q.offer(seg, first+uint64(i), b)
 	}
@@ -246,7 +255,7 @@ func (q *Queue) tailWithRoom() (*segment, error) {
 func (q *Queue) follow(next *segment) {
 	q.mu.Lock()
 	q.line = append(q.line, next)
-	q.tail = next
+	q.tail, q.tailSize = next, next.size
 	q.mu.Unlock()
 	nudge(q.tend) // for another spare
 }

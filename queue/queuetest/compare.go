@@ -78,7 +78,7 @@ type walk struct {
 // walk makes one call, the frequent ones most often.
 func (w *walk) walk() {
 	w.step++
-	switch w.dice.IntN(16) {
+	switch w.dice.IntN(18) {
 	case 0, 1, 2, 3:
 		w.take()
 	case 4, 5, 6, 7:
@@ -93,6 +93,10 @@ func (w *walk) walk() {
 		w.stop(w.harness.Reopen, w.ledger.Closed, "after a restart")
 	case 15:
 		w.stop(w.harness.Crash, w.ledger.Crashed, "after a crash")
+	case 16:
+		w.replaceSome()
+	case 17:
+		w.eraseSome()
 	}
 }
 
@@ -168,6 +172,7 @@ func (w *walk) outcome(d queue.Delivery) queue.Outcome {
 		o.Verb = queue.Return
 	case 1:
 		o.Verb, o.Attempts, o.Strikes, o.Successes = queue.Retry, d.Attempts+1, d.Strikes+float64(w.dice.IntN(2)), uint64(w.step)
+		o.FirstFailed, o.Status, o.Detail = d.Taken, 500, fmt.Sprint("failed in step ", w.step)
 	case 2:
 		o.Verb, o.Delay, o.Attempts = queue.Retry, never, d.Attempts+1
 	case 3, 4:
@@ -179,11 +184,33 @@ func (w *walk) outcome(d queue.Delivery) queue.Outcome {
 
 func (w *walk) replaySome() {
 	filter := w.filter()
-	went := w.judge(filter, w.Replay, func(l queue.DeadLetter) bool {
+	went := w.judge(filter, w.Replay, func(l queue.DeadLetter) bool { return !l.AtDoor })
+	w.ledger.Replayed(went, nil)
+}
+
+// replaceSome appends rejects anew that Parse accepts.
+func (w *walk) replaceSome() {
+	replace := func(ctx context.Context, f queue.Filter) (int, error) {
+		f.Reasons, f.Limit = []queue.Reason{queue.Malformed, queue.Invalid}, 0
+		return w.Replace(ctx, f, reparse(w))
+	}
+	filter := queue.Filter{Reasons: []queue.Reason{queue.Malformed, queue.Invalid}}
+	went := w.judge(filter, replace, func(l queue.DeadLetter) bool {
 		_, err := Parse(l.Event.Body, l.Taken)
 		return err == nil
 	})
-	w.ledger.Replayed(went, nil)
+	w.ledger.Replaced(went, nil)
+}
+
+// eraseSome erases one event by its messageId.
+func (w *walk) eraseSome() {
+	id := fmt.Sprintf("walk-%06d", 1+w.dice.IntN(max(w.number, 1)))
+	want := w.ledger.Erased(func(ev event.Event) bool { return ev.ID == id })
+	n, _, err := w.Erase(w.Context(), queue.Filter{ID: id}, w.dice.IntN(2) == 0)
+	if err != nil || n != want {
+		w.fail("erase", fmt.Errorf("%s: got %d, %w, want %d", id, n, err, want))
+	}
+	w.held = slices.DeleteFunc(w.held, func(d queue.Delivery) bool { return d.Event.ID == id })
 }
 
 func (w *walk) discardSome() {

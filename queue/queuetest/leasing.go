@@ -3,6 +3,7 @@ package queuetest
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,6 +66,43 @@ func leasing() []sentence {
 			wait := r.leaseLater()
 			r.settleAll(held, queue.Outcome{Verb: queue.Return})
 			wait()
+		}},
+		{"returned events come first, in the order in which they were taken", func(r *rig) {
+			r.append(sample("first", 6)...)
+			held := byAddress(r.lease(4))
+			r.settle(queue.Outcome{Address: held[0].Address, Verb: queue.Retry, Attempts: 1})
+			for _, i := range []int{3, 1, 2} {
+				r.settle(queue.Outcome{Address: held[i].Address, Verb: queue.Return})
+			}
+			r.append(sample("later", 2)...)
+			for _, want := range held[1:] {
+				if got := r.lease(1)[0]; got.Event.ID != want.Event.ID {
+					r.Errorf("got %s, want %s", got.Event.ID, want.Event.ID)
+				}
+			}
+		}},
+		{"every second event leased is fresh while replayed ones and retries wait", func(r *rig) {
+			r.bury(poison(), sample("dead", 60)...)
+			r.append(sample("again", 60)...)
+			r.settleAll(r.lease(60), queue.Outcome{Verb: queue.Retry, Attempts: 1})
+			r.replay(queue.Filter{}, 60)
+			r.append(sample("fresh", 60)...)
+			fresh, all := 0, 0
+			for i := range 40 {
+				for _, d := range r.lease(1 + i%3) {
+					if all++; strings.HasPrefix(d.Event.ID, "fresh") {
+						fresh++
+					}
+				}
+				if 2*fresh < all-1 {
+					r.Fatalf("of the first %d events %d are fresh, want every second", all, fresh)
+				}
+			}
+			if 2*fresh > all+2 {
+				r.Errorf("of %d events %d are fresh, want no more than half while others are due", all, fresh)
+			}
+			r.lease(180 - all)
+			r.wantIdle()
 		}},
 		{"a waiting lease wakes when a letter is replayed", func(r *rig) {
 			r.bury(poison(), sample("dead", 1)...)

@@ -59,6 +59,8 @@ type entry struct {
 	seen  bool        // since the start of the process, so that now is disk
 
 	want    queue.Delivery   // what a lease must say; Address and Taken are not known
+	past    []queue.Delivery // strikes and first failures said of it since it was queued
+	unsure  bool             // a crash left one of past, or none
 	parked  bool             // not due before the next start
 	letters queue.DeadLetter // what it must say while it is dead
 }
@@ -131,6 +133,9 @@ func (l *Ledger) leased(d queue.Delivery) error {
 	}
 	e.now = placeQueued
 	l.loans[d.Address] = e
+	if e.unsure {
+		e.settleEvidence(d)
+	}
 	want := e.want
 	want.Address, want.Taken = d.Address, d.Taken
 	if diff := cmp.Diff(want, d, alike()); diff != "" {
@@ -169,6 +174,8 @@ func (l *Ledger) Settled(outcomes []queue.Outcome, err error) {
 			e.letters = queue.DeadLetter{Reason: o.Reason, Status: o.Status, Detail: o.Detail, Attempts: o.Attempts}
 		case queue.Retry:
 			e.want.Attempts, e.want.Strikes, e.want.Successes = o.Attempts, o.Strikes, o.Successes
+			e.want.FirstFailed, e.want.LastStatus, e.want.LastDetail = o.FirstFailed, o.Status, o.Detail
+			e.past = append(e.past, e.want)
 			e.parked = o.Delay > 0
 		}
 		e.disk, e.seen = e.disk|to, false
@@ -183,15 +190,44 @@ func (l *Ledger) Settled(outcomes []queue.Outcome, err error) {
 func (l *Ledger) Replayed(letters []queue.DeadLetter, err error) {
 	for _, letter := range letters {
 		e := l.entries[letterKey(letter)]
-		if !letter.AtDoor {
-			e.move(placeQueued, err != nil)
-			e.want = queue.Delivery{Event: e.event}
-			continue
-		}
-		e.move(placeGone, err != nil)
+		e.move(placeQueued, err != nil)
+		e.want, e.past, e.unsure = queue.Delivery{Event: e.event}, nil, false
+	}
+}
+
+// Replaced notes that these letters, which [Parse] accepts, were appended anew
+// and then discarded, and the error of that.
+func (l *Ledger) Replaced(letters []queue.DeadLetter, err error) {
+	for _, letter := range letters {
+		l.entries[letterKey(letter)].move(placeGone, err != nil)
 		l.discarded++
-		if ev, refused := Parse(e.event.Body, time.Time{}); refused == nil {
+		if ev, refused := Parse(letter.Event.Body, time.Time{}); refused == nil {
 			l.add(ev.ID, ev, placeQueued, err != nil)
+		}
+	}
+}
+
+// Erased notes that the queued events and dead letters that match were erased
+// without an error. Of a leased one no outcome counts any more.
+func (l *Ledger) Erased(match func(event.Event) bool) (n int) {
+	for _, e := range l.entries {
+		if e.now&placeGone == 0 && match(e.event) {
+			e.move(placeGone, false)
+			maps.DeleteFunc(l.loans, func(_ queue.Address, loan *entry) bool { return loan == e })
+			l.discarded++
+			n++
+		}
+	}
+	return n
+}
+
+// settleEvidence settles on the evidence that a delivery after a crash tells
+// of, if it was ever said.
+func (e *entry) settleEvidence(d queue.Delivery) {
+	for _, p := range append(e.past, queue.Delivery{}) {
+		if p.Strikes == d.Strikes && p.FirstFailed.Sub(d.FirstFailed).Abs() <= grain {
+			e.want.Strikes, e.want.FirstFailed, e.unsure = p.Strikes, p.FirstFailed, false
+			return
 		}
 	}
 }
@@ -228,15 +264,18 @@ func (l *Ledger) Closed() {
 	for _, e := range l.entries {
 		e.disk = e.now
 	}
-	l.Crashed()
+	l.end(false)
 }
 
 // Crashed notes that the process died: what was not durable may be undone.
-func (l *Ledger) Crashed() {
+func (l *Ledger) Crashed() { l.end(true) }
+
+func (l *Ledger) end(crashed bool) {
 	clear(l.loans)
 	for _, e := range l.entries {
 		e.now, e.seen, e.parked = e.disk, true, false
-		e.want = queue.Delivery{Event: e.event}
+		e.unsure = e.unsure || crashed
+		e.want = queue.Delivery{Event: e.event, Strikes: e.want.Strikes, FirstFailed: e.want.FirstFailed}
 	}
 }
 

@@ -3,7 +3,9 @@ package queuetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,30 +18,29 @@ var _ queue.Queue = (*Memory)(nil)
 // Options shapes a Memory. The zero value has no bounds.
 type Options struct {
 	MaxEvents      int   // queued at once; an Append beyond answers ErrFull. 0: no bound
-	MaxRejectBytes int64 // bodies of letters from the door; beyond: ErrRejectsFull. 0: no bound
-
-	// Parse judges a letter from the door anew when it is replayed; taken is when
-	// the door took it. Nil means [Parse].
-	Parse func(body []byte, taken time.Time) (event.Event, error)
+	MaxBytes       int64 // queued and reserved at once, by queue.Cost; beyond: ErrFull. 0: no bound
+	MaxRejectBytes int64 // bodies of rejects, samples apart; beyond: ErrRejectsFull. 0: no bound
 }
 
 // Memory is the contract of package queue with nothing behind it but slices:
-// the model that explains a backend, and the fast queue for tests of the doors
-// and the sender. "Disk" is a second field beside each event's state, which
+// the model that explains a backend, and the fast queue for tests of ingest and
+// the sender. "Disk" is a second field beside each event's state, which
 // Settle leaves behind until Close, so that [Memory.Crash] can undo what was
 // not flushed. It forgets nothing, holds every body for ever, starts no
 // goroutine, and runs under testing/synctest.
 type Memory struct {
 	opts Options
 
-	mu      sync.Mutex // owns everything below
-	records []*record  // every event ever taken, in order of address
-	fresh   []*record  // queued, never leased since the start, in arrival order
-	again   []*record  // queued and due once more
-	parked  []*record  // queued, due later, soonest first
-	turn    bool       // whether a lease looks at again before fresh
-	closed  bool
-	changed chan struct{} // closed and replaced when a waiting Lease must look again
+	mu       sync.Mutex // owns everything below
+	records  []*record  // every event ever taken, in order of address
+	fresh    []*record  // queued, never leased since the start, in arrival order
+	returned []*record  // queued, leased before, due before all others, in order of address
+	again    []*record  // queued and due once more
+	parked   []*record  // queued, due later, soonest first
+	turn     bool       // whether the last lease of two kinds took from again
+	reserved int64      // set aside by Reserve
+	closed   bool
+	changed  chan struct{} // closed and replaced when a waiting Lease must look again
 }
 
 // record is one event or letter, wherever it is now.
@@ -54,8 +55,12 @@ type record struct {
 	letter queue.DeadLetter // set while now is dead
 
 	leased   bool
+	waiting  bool          // for a retry, be it due or not
+	claimed  bool          // being replaced
 	due      time.Time     // while parked
-	evidence queue.Outcome // the last Retry of this process; zero: none
+	evidence queue.Outcome // the last Retry; zero: none
+	stored   queue.Outcome // of evidence, what a crash leaves: Strikes and FirstFailed
+	storedAt time.Time     // zero: nothing of it was stored
 }
 
 // state is the term of the account that a record is counted in.
@@ -70,10 +75,7 @@ const (
 
 // NewMemory returns an empty queue.
 func NewMemory(opts Options) *Memory {
-	if opts.Parse == nil {
-		opts.Parse = Parse
-	}
-	return &Memory{opts: opts, changed: make(chan struct{})}
+	return &Memory{opts: opts, turn: true, changed: make(chan struct{})}
 }
 
 // Append takes the whole batch at once. A context that has ended stores
@@ -84,20 +86,81 @@ func (m *Memory) Append(ctx context.Context, batch queue.Batch) error {
 	if err := m.usable(ctx); err != nil {
 		return err
 	}
-	if m.opts.MaxEvents > 0 && m.count(queued)+len(batch.Events) > m.opts.MaxEvents {
+	used, reserved := batch.Room.Draw(cost(batch.Events))
+	if reserved {
+		m.mu.Unlock() // giveUp takes it
+		used()
+		m.mu.Lock()
+	} else if m.full(batch.Events) {
 		return queue.ErrFull
 	}
 	for _, ev := range batch.Events {
 		m.take(ev)
 	}
 	m.wake()
-	if m.opts.MaxRejectBytes > 0 && m.rejectBytes()+size(batch.Rejects) > m.opts.MaxRejectBytes {
-		return queue.ErrRejectsFull
+	return m.keepAll(batch.Rejects)
+}
+
+// full reports whether there is no room for events beside what is reserved.
+func (m *Memory) full(events []event.Event) bool {
+	return m.opts.MaxEvents > 0 && m.count(queued)+len(events) > m.opts.MaxEvents ||
+		m.opts.MaxBytes > 0 && m.reserved+m.queuedBytes()+cost(events) > m.opts.MaxBytes
+}
+
+func cost(events []event.Event) (n int64) {
+	for _, ev := range events {
+		n += queue.Cost(ev)
 	}
-	for _, rej := range batch.Rejects {
-		m.keep(rej)
+	return n
+}
+
+// queuedBytes is what queued events take of MaxBytes.
+func (m *Memory) queuedBytes() (n int64) {
+	for _, rec := range m.records {
+		if rec.now == queued {
+			n += queue.Cost(rec.event)
+		}
 	}
-	return nil
+	return n
+}
+
+// Reserve sets room aside. Without MaxBytes there always is some.
+func (m *Memory) Reserve(ctx context.Context, bytes int64) (*queue.Reservation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	if m.full(nil) || m.opts.MaxBytes > 0 && m.reserved+m.queuedBytes()+bytes > m.opts.MaxBytes {
+		return nil, queue.ErrFull
+	}
+	m.reserved += bytes
+	return queue.NewReservation(bytes, func(bytes int64) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.reserved -= bytes
+	}), nil
+}
+
+// keepAll keeps the rejects and the samples of a batch, each kind whole or not
+// at all.
+func (m *Memory) keepAll(rejects []queue.Reject) error {
+	var errs []error
+	for _, samples := range []bool{false, true} {
+		some := slices.DeleteFunc(slices.Clone(rejects), func(r queue.Reject) bool { return (r.Reason == queue.NotLifecycle) != samples })
+		most, full := m.opts.MaxRejectBytes, queue.ErrRejectsFull
+		if samples {
+			most, full = queue.MaxSampleBytes, queue.ErrSamplesFull
+		}
+		if len(some) > 0 && most > 0 && m.rejectBytes(samples)+size(some) > most {
+			errs = append(errs, full)
+			continue
+		}
+		for _, rej := range some {
+			m.keep(rej)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // take adds an event to be delivered.
@@ -130,7 +193,7 @@ func (m *Memory) Settle(ctx context.Context, outcomes ...queue.Outcome) error {
 	}
 	for _, o := range outcomes {
 		rec := m.find(o.Address)
-		if rec == nil || !rec.leased {
+		if rec == nil || !rec.leased && !(o.Verb == queue.Bury && m.unpark(rec)) {
 			continue
 		}
 		if err := m.settle(rec, o); err != nil {
@@ -145,13 +208,19 @@ func (m *Memory) settle(rec *record, o queue.Outcome) error {
 	switch o.Verb {
 	case queue.Delivered:
 		rec.now = delivered
+		rec.forgive()
 	case queue.Return:
-		m.again = append(m.again, rec)
+		at, _ := slices.BinarySearchFunc(m.returned, rec.addr, func(r *record, addr queue.Address) int { return r.addr.Compare(addr) })
+		m.returned = slices.Insert(m.returned, at, rec)
 	case queue.Retry:
 		rec.evidence = o
+		if time.Since(rec.storedAt) >= time.Hour && (o.Strikes != 0 || !o.FirstFailed.IsZero()) {
+			rec.stored, rec.storedAt = lasting(o), time.Now()
+		}
 		m.park(rec, o.Delay)
 	case queue.Bury:
 		rec.now = dead
+		rec.forgive()
 		rec.letter = queue.DeadLetter{
 			Reason: o.Reason, Status: o.Status, Detail: o.Detail, Attempts: o.Attempts, Died: time.Now(),
 		}
@@ -162,6 +231,29 @@ func (m *Memory) settle(rec *record, o queue.Outcome) error {
 	return nil
 }
 
+// lasting is what of the evidence outlives the process.
+func lasting(o queue.Outcome) queue.Outcome {
+	return queue.Outcome{Strikes: o.Strikes, FirstFailed: o.FirstFailed}
+}
+
+// forgive forgets the evidence against rec.
+func (rec *record) forgive() {
+	rec.evidence, rec.stored, rec.storedAt = queue.Outcome{}, queue.Outcome{}, time.Time{}
+}
+
+// unpark takes rec out of those that wait for a retry, and reports whether it
+// was there.
+func (m *Memory) unpark(rec *record) bool {
+	for _, list := range []*[]*record{&m.parked, &m.again} {
+		if i := slices.Index(*list, rec); i >= 0 && rec.waiting {
+			*list = slices.Delete(*list, i, i+1)
+			rec.waiting = false
+			return true
+		}
+	}
+	return false
+}
+
 // Close makes every outcome durable and ends every waiting Lease.
 func (m *Memory) Close() error {
 	m.mu.Lock()
@@ -170,7 +262,7 @@ func (m *Memory) Close() error {
 		return nil
 	}
 	for _, rec := range m.records {
-		rec.disk = rec.now
+		rec.disk, rec.stored = rec.now, lasting(rec.evidence)
 	}
 	m.closed = true
 	m.wake()

@@ -46,25 +46,32 @@ func (m *Memory) tryLease(ctx context.Context, max int) ([]queue.Delivery, <-cha
 	return deliveries, m.changed, next, nil
 }
 
-// next removes the event to lease now: again and fresh alternate, so that
-// neither starves the other.
+// next removes the event to lease now: a returned one if there is any, else
+// again and fresh alternate, so that neither starves the other.
 func (m *Memory) next() *record {
 	from := &m.fresh
-	m.turn = !m.turn
-	if len(m.fresh) == 0 || m.turn && len(m.again) > 0 {
+	switch {
+	case len(m.returned) > 0:
+		from = &m.returned
+	case len(m.fresh) == 0:
 		from = &m.again
+	case len(m.again) > 0:
+		if m.turn = !m.turn; m.turn {
+			from = &m.again
+		}
 	}
 	if len(*from) == 0 {
 		return nil
 	}
 	rec := (*from)[0]
 	*from = (*from)[1:]
+	rec.waiting = false
 	return rec
 }
 
 // park makes rec due again after delay, on the monotonic clock.
 func (m *Memory) park(rec *record, delay time.Duration) {
-	rec.due = time.Now().Add(delay)
+	rec.due, rec.waiting = time.Now().Add(delay), true
 	at, _ := slices.BinarySearchFunc(m.parked, rec.due, func(r *record, due time.Time) int {
 		return cmp.Or(r.due.Compare(due), -1) // behind those due at the same moment
 	})

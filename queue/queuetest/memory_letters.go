@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"trackd/queue"
 )
@@ -68,21 +69,14 @@ func (rec *record) deadLetter() queue.DeadLetter {
 	return l
 }
 
-// Replay keeps the address of an event that had been accepted. One that the
-// door rejected is taken anew, now, under a new address.
+// Replay keeps the address of the event.
 func (m *Memory) Replay(ctx context.Context, filter queue.Filter) (int, error) {
-	return m.judge(ctx, filter, func(rec *record) bool {
+	return m.amend(ctx, filter, func(rec *record) bool {
 		if rec.atDoor {
-			ev, err := m.opts.Parse(rec.event.Body, rec.taken)
-			if err != nil {
-				return false
-			}
-			m.take(ev)
-			rec.fix(discarded)
-			return true
+			return false
 		}
 		rec.fix(queued)
-		rec.evidence = queue.Outcome{}
+		rec.forgive()
 		m.again = append(m.again, rec)
 		return true
 	})
@@ -90,15 +84,15 @@ func (m *Memory) Replay(ctx context.Context, filter queue.Filter) (int, error) {
 
 // Discard forgets nothing: the record stays, counted as discarded.
 func (m *Memory) Discard(ctx context.Context, filter queue.Filter) (int, error) {
-	return m.judge(ctx, filter, func(rec *record) bool {
+	return m.amend(ctx, filter, func(rec *record) bool {
 		rec.fix(discarded)
 		return true
 	})
 }
 
-// judge hands each letter that matches to act, until Limit of them were acted
-// on, and returns how many were.
-func (m *Memory) judge(ctx context.Context, filter queue.Filter, act func(*record) bool) (int, error) {
+// amend hands each dead letter that matches and is not claimed to act, until
+// Limit of them were acted on, and returns how many were.
+func (m *Memory) amend(ctx context.Context, filter queue.Filter, act func(*record) bool) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.usable(ctx); err != nil {
@@ -106,7 +100,7 @@ func (m *Memory) judge(ctx context.Context, filter queue.Filter, act func(*recor
 	}
 	n := 0
 	for _, rec := range m.records {
-		if rec.now == dead && filter.MatchLetter(rec.deadLetter()) && act(rec) {
+		if rec.now == dead && !rec.claimed && filter.MatchLetter(rec.deadLetter()) && act(rec) {
 			n++
 		}
 		if filter.Limit > 0 && n == filter.Limit {
@@ -115,6 +109,73 @@ func (m *Memory) judge(ctx context.Context, filter queue.Filter, act func(*recor
 	}
 	m.wake()
 	return n, nil
+}
+
+// replaceChunk is how many dead letters one call of put gets.
+const replaceChunk = 100
+
+// Replace hands over chunks of replaceChunk letters.
+func (m *Memory) Replace(ctx context.Context, filter queue.Filter,
+	put func(context.Context, []queue.DeadLetter) ([]queue.Address, error)) (n int, err error) {
+	var all []*record
+	_, err = m.amend(ctx, filter, func(rec *record) bool { all = append(all, rec); return true })
+	for chunk := range slices.Chunk(all, replaceChunk) {
+		if err != nil {
+			return n, err
+		}
+		var letters []queue.DeadLetter
+		m.mu.Lock()
+		for _, rec := range chunk {
+			if rec.now == dead && !rec.claimed {
+				rec.claimed = true
+				letters = append(letters, rec.deadLetter())
+			}
+		}
+		m.mu.Unlock()
+		if len(letters) == 0 {
+			continue
+		}
+		var at []queue.Address
+		at, err = put(ctx, letters)
+		m.mu.Lock()
+		for _, l := range letters {
+			rec := m.find(l.Address)
+			if rec.claimed = false; slices.Contains(at, l.Address) {
+				rec.fix(discarded)
+				n++
+			}
+		}
+		m.mu.Unlock()
+	}
+	return n, err
+}
+
+// Erase has nothing to compact: no listing shows a discarded record.
+func (m *Memory) Erase(ctx context.Context, filter queue.Filter, _ bool) (erased, inFlight int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return 0, 0, err
+	}
+	gone := func(rec *record) bool { return rec.now == discarded }
+	for _, rec := range m.records {
+		switch {
+		case filter.Limit > 0 && erased == filter.Limit,
+			rec.now == queued && !filter.MatchEvent(rec.addr, rec.event, rec.taken),
+			rec.now == dead && (rec.claimed || !filter.MatchLetter(rec.deadLetter())),
+			rec.now == delivered, rec.now == discarded:
+			continue
+		}
+		if erased++; rec.leased {
+			inFlight++
+		}
+		rec.leased = false
+		rec.fix(discarded)
+	}
+	for _, list := range []*[]*record{&m.fresh, &m.returned, &m.again, &m.parked} {
+		*list = slices.DeleteFunc(*list, gone)
+	}
+	return erased, inFlight, nil
 }
 
 // fix moves rec durably.
@@ -133,7 +194,7 @@ func (m *Memory) Stats(ctx context.Context) (queue.Stats, error) {
 			Taken: uint64(len(m.records)), Queued: uint64(m.count(queued)), Delivered: uint64(m.count(delivered)),
 			Dead: uint64(m.count(dead)), Discarded: uint64(m.count(discarded)),
 		},
-		Exact: true, Parked: len(m.parked), RejectBytes: m.rejectBytes(), DeadByReason: map[queue.Reason]uint64{},
+		Exact: true, ParkedMax: queue.MaxParked, RejectBytes: m.rejectBytes(false), SampleBytes: m.rejectBytes(true), DeadByReason: map[queue.Reason]uint64{},
 	}
 	for _, rec := range m.records {
 		switch {
@@ -144,6 +205,9 @@ func (m *Memory) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 		if rec.leased {
 			s.Leased++
+		}
+		if rec.waiting {
+			s.Parked++
 		}
 	}
 	if m.opts.MaxEvents > 0 && m.count(queued) >= m.opts.MaxEvents {
@@ -162,10 +226,11 @@ func (m *Memory) count(now state) (n int) {
 	return n
 }
 
-// rejectBytes is what letters from the door take of MaxRejectBytes.
-func (m *Memory) rejectBytes() (n int64) {
+// rejectBytes is what rejects take of their bound: samples of not_lifecycle, or
+// the others.
+func (m *Memory) rejectBytes(samples bool) (n int64) {
 	for _, rec := range m.records {
-		if rec.now == dead && rec.atDoor {
+		if rec.now == dead && rec.atDoor && (rec.letter.Reason == queue.NotLifecycle) == samples {
 			n += int64(len(rec.event.Body))
 		}
 	}

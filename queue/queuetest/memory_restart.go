@@ -42,7 +42,8 @@ func (m *Memory) restart(flushed []queue.Address) *Memory {
 	m.wake()
 	after := NewMemory(m.opts)
 	for _, old := range m.records {
-		rec := &record{addr: old.addr, taken: old.taken, event: old.event, atDoor: old.atDoor, now: old.disk}
+		rec := &record{addr: old.addr, taken: old.taken, event: old.event, atDoor: old.atDoor, now: old.disk,
+			evidence: old.stored, stored: old.stored, storedAt: old.storedAt}
 		if slices.Contains(flushed, old.addr) {
 			rec.now = old.now
 		}

@@ -1,9 +1,12 @@
 package queuetest_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
+	"trackd/event"
 	"trackd/queue"
 	"trackd/queue/queuetest"
 )
@@ -20,6 +23,9 @@ func harness() queuetest.Harness {
 			unflushed := q.(*queuetest.Memory).Unflushed()
 			return q.(*queuetest.Memory).Crash(unflushed[:len(unflushed)/2]...)
 		},
+		Bounded: func(_ testing.TB, bytes int64) queue.Queue {
+			return queuetest.NewMemory(queuetest.Options{MaxBytes: bytes})
+		},
 		Full:        memory(queuetest.Options{MaxEvents: 250}),
 		RejectsFull: memory(queuetest.Options{MaxRejectBytes: 2 << 20}),
 		Properties:  queue.Properties{Ordered: true},
@@ -35,4 +41,20 @@ func TestMemoryAgreesWithTheLedger(t *testing.T) {
 	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) { queuetest.Compare(t, harness(), seed, 200) })
 	}
+}
+
+func ExampleMemory() {
+	q := queuetest.NewMemory(queuetest.Options{MaxEvents: 1})
+	ctx := context.Background()
+	one := queue.Batch{Events: []event.Event{{ID: "a", Name: "Application Opened", Body: []byte(`{}`)}}}
+	fmt.Println(q.Append(ctx, one), q.Append(ctx, one))
+
+	held, _ := q.Lease(ctx, 10)
+	_ = q.Settle(ctx, queue.Outcome{Address: held[0].Address, Verb: queue.Delivered})
+	q = q.Crash() // the outcome was not flushed
+	stats, _ := q.Stats(ctx)
+	fmt.Println("queued after the crash:", stats.Queued)
+	// Output:
+	// <nil> queue is full
+	// queued after the crash: 1
 }

@@ -7,15 +7,14 @@
 // measures what a backend is judged by. What the contract leaves open is not
 // tested; where backends may differ, [Harness] says so as data.
 //
-// [Memory] is the fast, obviously right queue for tests of the doors and the
-// sender, and [Faulty] makes any queue fail before or after a call has had its
-// effect.
+// [Memory] is the fast, obviously right queue for tests of ingest and the
+// sender.
 //
 // Reading order: queuetest.go (how a backend is handed over), rig.go (the
 // handle the sentences are written with), then the sentences: taking.go,
-// leasing.go, settling.go, burying.go, judging.go (replay and discard),
-// restarting.go, bounding.go, storming.go; then ledger.go and compare.go;
-// measuring.go; memory*.go; faulty.go.
+// leasing.go, settling.go, burying.go, judging.go (replay, replace, discard and
+// erase), restarting.go, bounding.go, storming.go; then ledger.go and
+// compare.go; measuring.go; memory*.go.
 package queuetest
 
 import (
@@ -32,8 +31,7 @@ import (
 	"trackd/queue"
 )
 
-// Harness is what a backend hands to the suite. Every queue is opened with
-// [Parse] as the judge of letters that are replayed.
+// Harness is what a backend hands to the suite.
 type Harness struct {
 	// Open returns a new, empty queue. The suite closes it.
 	Open func(testing.TB) queue.Queue
@@ -52,6 +50,11 @@ type Harness struct {
 	// RejectsFull returns a queue that answers ErrRejectsFull before it has taken
 	// 128 MiB of rejects that do not compress. Nil: the backend has no bound.
 	RejectsFull func(testing.TB) queue.Queue
+
+	// Bounded returns a queue with room for about so many bytes of events, as
+	// [queue.Cost] counts them: at least a quarter, at most twice of it. Nil: the
+	// backend has no bound.
+	Bounded func(t testing.TB, bytes int64) queue.Queue
 
 	// Properties says in what the backend may differ from others.
 	Properties queue.Properties
@@ -92,8 +95,8 @@ func (h Harness) bubble(t *testing.T, test func(*testing.T)) {
 	test(t)
 }
 
-// Parse is the judge that the suite's queues are opened with: it accepts any
-// JSON object with a non-empty "messageId" and "event", and changes nothing.
+// Parse judges rejected input that the suite replaces: it accepts any JSON
+// object with a non-empty "messageId" and "event", and changes nothing.
 func Parse(body []byte, _ time.Time) (event.Event, error) {
 	var call struct {
 		ID   string `json:"messageId"`

@@ -25,6 +25,12 @@ func restarting() []sentence {
 			r.wantBroken(queue.ErrClosed, err)
 			_, err = r.Discard(ctx, queue.Filter{})
 			r.wantBroken(queue.ErrClosed, err)
+			_, err = r.Replace(ctx, queue.Filter{}, reparse(r))
+			r.wantBroken(queue.ErrClosed, err)
+			_, _, err = r.Erase(ctx, queue.Filter{}, false)
+			r.wantBroken(queue.ErrClosed, err)
+			_, err = r.Reserve(ctx, 1)
+			r.wantBroken(queue.ErrClosed, err)
 		}},
 		{"a waiting lease ends when the queue closes", func(r *rig) {
 			ended := make(chan error, 1)
@@ -110,13 +116,48 @@ func restarting() []sentence {
 			r.appendBatch(queue.Batch{Rejects: []queue.Reject{reject(string(mended.Body))}})
 			r.reopen() // so that on disk they are dead
 			r.bury(poison(), sample("new", 3)...)
-			r.replay(queue.Filter{}, 7)
+			r.replay(queue.Filter{}, 6)
+			r.replace(queue.Filter{}, 1)
 			r.crash()
 			r.wantLetters(queue.Filter{})
 			want := append(eventIDs(append(sample("old", 3), sample("new", 3)...)), "mended")
 			if got := deliveryIDs(r.lease(7)); !sameIDs(got, want) {
 				r.Errorf("got %v, want %v", got, want)
 			}
+			r.wantIdle()
+		}},
+		{"strikes and the first failure outlive a restart", func(r *rig) {
+			r.append(sample("suspect", 2)...)
+			held := byAddress(r.lease(2))
+			first := held[0].Taken
+			r.settleAll(held[:1], queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 1, Strikes: 0.5, FirstFailed: first, Status: 500, Detail: "no"})
+			for range 2 { // also when nothing is said of it meanwhile
+				r.reopen()
+				got := byAddress(r.queued(queue.Filter{}))[0]
+				want := held[0]
+				want.Strikes, want.FirstFailed = 0.5, first
+				r.wantDelivery(got, want)
+			}
+			all := byAddress(r.lease(2))
+			if all[0].Strikes != 0.5 || all[1].Strikes != 0 || all[0].Attempts != 0 {
+				r.Errorf("got %v and %v strikes, want 0.5 and none", all[0].Strikes, all[1].Strikes)
+			}
+			r.settleAll(all[:1], queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 1, Strikes: 3.25, FirstFailed: first})
+			r.reopen()
+			if got := byAddress(r.queued(queue.Filter{}))[0]; got.Strikes != 3.25 {
+				r.Errorf("got %v strikes, want the last before a clean end", got.Strikes)
+			}
+		}},
+		{"an erasure is durable when it returns", func(r *rig) {
+			r.append(sample("old", 3)...)
+			r.bury(poison(), sample("dead", 1)...)
+			r.reopen()
+			r.append(sample("new", 3)...)
+			r.lease(4)
+			r.erase(queue.Filter{}, 7, 4)
+			r.crash()
+			r.wantQueued(queue.Filter{})
+			r.wantLetters(queue.Filter{})
 			r.wantIdle()
 		}},
 		{"a discard is durable when it returns", func(r *rig) {
@@ -161,7 +202,7 @@ func (r *rig) comeBack(stop func(*rig)) {
 	events[7] = largest("back-large")
 	r.append(events...)
 	held := r.lease(300)
-	r.settleAll(held[:50], queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 5, Strikes: 5, Successes: 5})
+	r.settleAll(held[:50], queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 5, Successes: 5})
 	r.settleAll(held[50:100], queue.Outcome{Verb: queue.Return})
 	r.settleAll(held[100:150], queue.Outcome{Verb: queue.Retry, Attempts: 1})
 	before := r.queued(queue.Filter{})

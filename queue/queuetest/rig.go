@@ -83,7 +83,7 @@ func (r *rig) crash() {
 func newEvent(id, title, user string, pad int) event.Event {
 	body := fmt.Sprintf(`{"type":"track","event":%q,"messageId":%q,"userId":%q,"properties":{"pad":%q}}`,
 		title, id, user, noise(id, pad))
-	return event.Event{ID: id, Name: title, Body: []byte(body)}
+	return event.Event{ID: id, Name: title, Body: []byte(body), Persons: event.Persons{event.PersonHash([]byte(user))}}
 }
 
 // noise returns n hexadecimal digits that depend on seed.
@@ -186,6 +186,40 @@ func (r *rig) bury(outcome queue.Outcome, events ...event.Event) {
 // poison is what most tests bury with.
 func poison() queue.Outcome {
 	return queue.Outcome{Verb: queue.Bury, Reason: queue.Poison, Status: 500, Detail: "it never passed", Attempts: 20}
+}
+
+// replace sends rejected input that Parse accepts through Append, as package
+// admin does, and checks how many letters were replaced.
+func (r *rig) replace(filter queue.Filter, want int) {
+	r.Helper()
+	if got, err := r.Replace(r.Context(), filter, reparse(r)); err != nil || got != want {
+		r.Fatalf("replace: got %d (%v), want %d", got, err, want)
+	}
+}
+
+// reparse returns a put for Replace that appends what Parse accepts.
+func reparse(q queue.Queue) func(context.Context, []queue.DeadLetter) ([]queue.Address, error) {
+	return func(ctx context.Context, letters []queue.DeadLetter) (at []queue.Address, err error) {
+		var b queue.Batch
+		for _, l := range letters {
+			if ev, err := Parse(l.Event.Body, l.Taken); err == nil {
+				b.Events = append(b.Events, ev)
+				at = append(at, l.Address)
+			}
+		}
+		if err := q.Append(ctx, b); err != nil {
+			return nil, err
+		}
+		return at, nil
+	}
+}
+
+// erase erases and checks how many, and how many of them were leased.
+func (r *rig) erase(filter queue.Filter, want, wantInFlight int) {
+	r.Helper()
+	if got, inFlight, err := r.Erase(r.Context(), filter, false); err != nil || got != want || inFlight != wantInFlight {
+		r.Fatalf("erase: got %d, %d in flight (%v), want %d and %d", got, inFlight, err, want, wantInFlight)
+	}
 }
 
 // replay replays and checks how many.

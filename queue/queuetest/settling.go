@@ -53,12 +53,17 @@ func settling() []sentence {
 		{"a retry keeps what its outcome says", func(r *rig) {
 			r.append(sample("tried", 1)...)
 			first := r.lease(1)[0]
-			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 7, Strikes: 3, Successes: 1 << 40})
+			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 7, Strikes: 0.375, Successes: 1 << 40,
+				FirstFailed: first.Taken, Status: 503, Detail: "come back later"})
 			want := first
-			want.Attempts, want.Strikes, want.Successes = 7, 3, 1<<40
+			want.Attempts, want.Strikes, want.Successes = 7, 0.375, 1<<40
+			want.FirstFailed, want.LastStatus, want.LastDetail = first.Taken, 503, "come back later"
+			waiting := r.queued(queue.Filter{})[0]
+			r.wantDelivery(waiting, want)
 			r.wantDelivery(r.lease(1)[0], want)
 			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Retry, Attempts: 8, Strikes: 0, Successes: 1<<40 + 1})
 			want.Attempts, want.Strikes, want.Successes = 8, 0, 1<<40+1
+			want.FirstFailed, want.LastStatus, want.LastDetail = time.Time{}, 0, ""
 			r.wantDelivery(r.lease(1)[0], want)
 		}},
 		{"a returned event is due at once as it was", func(r *rig) {
@@ -70,6 +75,20 @@ func settling() []sentence {
 			second := r.lease(1)[0]
 			r.settle(queue.Outcome{Address: first.Address, Verb: queue.Return, Attempts: 5, Strikes: 5, Successes: 5})
 			r.wantDelivery(r.lease(1)[0], second)
+		}},
+		{"an event that waits for its retry may be buried and nothing else", func(r *rig) {
+			r.append(sample("parked", 3)...)
+			held := byAddress(r.lease(3))
+			r.settleAll(held, queue.Outcome{Verb: queue.Retry, Delay: never, Attempts: 1})
+			r.settleAll(held[:1], queue.Outcome{Verb: queue.Delivered})
+			r.settleAll(held[:1], queue.Outcome{Verb: queue.Return})
+			r.settleAll(held[1:2], poison())
+			if s := r.stats(); s.Parked != 2 || s.ParkedMax <= 2 {
+				r.Errorf("got %d parked of at most %d, want 2 and more", s.Parked, s.ParkedMax)
+			}
+			r.wantLetters(queue.Filter{}, held[1].Event.ID)
+			r.wantAccount(queue.Account{Queued: 2, Dead: 1})
+			r.wantIdle()
 		}},
 		{"one call may settle each event in its own way", func(r *rig) {
 			r.append(sample("mix", 5)...)

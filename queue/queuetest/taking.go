@@ -28,12 +28,28 @@ func taking() []sentence {
 			if !within(got.Taken, before, after) {
 				r.Errorf("taken: got %v, want between %v and %v", got.Taken, before, after)
 			}
+			if got.Event.Persons != want.Persons || got.Event.Type != event.TypeTrack {
+				r.Errorf("got type %v and persons %v, want %v and %v", got.Event.Type, got.Event.Persons, want.Type, want.Persons)
+			}
 			if got.Attempts != 0 || got.Strikes != 0 || got.Successes != 0 {
 				r.Errorf("got %d attempts, %v strikes, %d successes, want none", got.Attempts, got.Strikes, got.Successes)
 			}
 			if got.Address == (queue.Address{}) {
 				r.Error("got the zero address, which is before every event")
 			}
+		}},
+		{"every type of call and up to three persons are kept", func(r *rig) {
+			var want []event.Event
+			for i, typ := range event.Types() {
+				ev := newEvent(typ.String(), opened, "user", 0)
+				ev.Type, ev.Persons = typ, event.Persons{}
+				for p := range i % 4 {
+					ev.Persons[p] = event.PersonHash(fmt.Append(nil, p, i))
+				}
+				want = append(want, ev)
+			}
+			r.append(want...)
+			r.wantSameEvents(r.lease(len(want)), want)
 		}},
 		{"the queue keeps no reference to a batch", func(r *rig) {
 			mine := newEvent("id", opened, "user", 300)
@@ -77,7 +93,7 @@ func taking() []sentence {
 			r.append(want...)
 			r.wantSameEvents(r.lease(len(want)), want)
 		}},
-		{"a reject is a letter from the door", rejectIsLetter},
+		{"a reject is a dead letter from the start", rejectIsLetter},
 		{"a reject of any bytes is kept as it came", func(r *rig) {
 			var rejects []queue.Reject
 			for _, body := range []string{"", "\x00\xff\n", strings.Repeat("a", event.MaxInputBytes), noise("reject", event.MaxInputBytes)} {
@@ -147,7 +163,7 @@ func largest(id string) event.Event {
 }
 
 func sameEvent(a, b event.Event) bool {
-	return a.ID == b.ID && a.Name == b.Name && bytes.Equal(a.Body, b.Body)
+	return a.Type == b.Type && a.ID == b.ID && a.Name == b.Name && a.Persons == b.Persons && bytes.Equal(a.Body, b.Body)
 }
 
 // wantSameEvents checks that got is want: each once, in arrival order where
