@@ -9,8 +9,8 @@
 // event by event.
 //
 // What needs nothing but Go runs with every go test: requests shaped as the
-// Go, Python and PHP SDKs send them, and those snippets of docs/clients.md
-// whose language is installed. The official Node SDKs, pinned by
+// Go, Python and PHP SDKs send them, and those snippets of README.md and
+// docs/clients.md whose language is installed. The official Node SDKs, pinned by
 // testdata/node/package-lock.json, need node, npm and, once, the npm registry;
 // they run when TRACKD_INTEROP=1. Real outages take their real time and run
 // only when asked for:
@@ -25,5 +25,5 @@
 // as processes), sdk_test.go and restart_test.go (the scenarios),
 // answers_test.go (what an SDK does with an answer), accept_test.go and
 // key_test.go (what is let in), outage_test.go (the table), snippets_test.go
-// (docs/clients.md), testing_page_test.go (docs/testing.md).
+// (README.md and docs/clients.md), forget_test.go (clients that read no answer), testing_page_test.go (docs/testing.md).
 package interop
