@@ -218,6 +218,40 @@ func TestTheAPIKeyComesFromExactlyOnePlace(t *testing.T) {
 	}
 }
 
+// The daemon is handed its key by systemd; commands beside it must look where
+// systemd does.
+func TestAStoredCredentialCountsForThoseWhoLook(t *testing.T) {
+	const store = "/etc/credstore/trackd.api_key"
+	region := map[string]string{"TRACKD_UPSTREAM_REGION": "us"}
+	for name, tc := range map[string]struct {
+		host   host
+		stores []string
+		key    string
+		wrong  string
+	}{
+		"nobody looks":       {host: host{env: region, files: map[string]string{store: "sesame"}}, wrong: "api_key_file: not set: write"},
+		"there is one":       {host: host{env: region, files: map[string]string{store: "sesame"}}, stores: []string{"/run/credstore", "/etc/credstore"}, key: "sesame"},
+		"there is none":      {host: host{env: region}, stores: []string{"/etc/credstore"}, wrong: "api_key_file: not set: write"},
+		"it cannot be seen":  {host: host{env: region, files: map[string]string{store: "denied"}}, stores: []string{"/etc/credstore"}, wrong: "cannot see whether systemd would hand over /etc/credstore/trackd.api_key: run this as root"},
+		"another key is set": {host: host{file: "upstream: {api_key: other}", env: region, files: map[string]string{store: "sesame"}}, stores: []string{"/etc/credstore"}, key: "other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := tc.host.options()
+			o.CredentialStores = tc.stores
+			c, err := config.Load(o)
+			if tc.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.wrong) {
+					t.Errorf("got %v, want %q", err, tc.wrong)
+				}
+				return
+			}
+			if err != nil || c.Upstream.APIKey.Reveal() != tc.key {
+				t.Errorf("got key %q, %v", c.Upstream.APIKey.Reveal(), err)
+			}
+		})
+	}
+}
+
 func TestClientsNeedNeitherRegionNorKeys(t *testing.T) {
 	o := host{
 		file:  "upstream: {api_key_file: /key}\nadmin: {socket: /a.sock}",

@@ -36,6 +36,12 @@ type LoadOptions struct {
 	// TRACKD_INGEST_HTTP= is to turn a door off. Nil: neither is seen.
 	Environ []string
 
+	// CredentialStores are the directories from which systemd hands the service
+	// its key, as credential trackd.api_key. Commands that judge the configuration
+	// from outside the service look there where no key is given and systemd has
+	// handed this process none. Nil: nobody looks.
+	CredentialStores []string
+
 	// ReadFile reads the file, the keys and the certificates. Nil: os.ReadFile.
 	ReadFile func(string) ([]byte, error)
 }

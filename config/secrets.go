@@ -14,8 +14,10 @@ const (
 	keyAPIKey     = "upstream.api_key"
 	keyAPIKeyFile = "upstream.api_key_file"
 
-	credentialName   = "api_key" // LoadCredential=api_key:… in the unit
+	credentialName   = "api_key"        // LoadCredential=api_key:trackd.api_key in the unit
+	storedCredential = "trackd.api_key" // the same in a credential store
 	originCredential = "systemd credential"
+	originStore      = "credential store of systemd"
 )
 
 // require checks what only the daemon needs, and reads the keys.
@@ -28,10 +30,7 @@ func (l *loader) require() {
 		l.missing("queue.dir", "dir: DIRECTORY", "DIRECTORY", "this user has no home directory to keep a queue in")
 	}
 	if path := l.config.Ingest.KeyFile; path != "" {
-		l.config.Ingest.Key = l.readSecret("ingest.key_file", path)
-		if strings.ContainsRune(l.config.Ingest.Key.Reveal(), ':') {
-			l.report("ingest.key_file", fmt.Sprintf("%s holds a key with a colon, allowed one without: clients send it as the user name of Basic auth, which ends at the first colon", path))
-		}
+		l.config.Ingest.Key = l.readIngestKey(path)
 	}
 	l.checkCertificates()
 }
@@ -46,7 +45,7 @@ func (c Config) RereadKeys(o LoadOptions) (Config, error) {
 		c.Upstream.APIKey = l.readSecret(keyAPIKeyFile, path)
 	}
 	if path := c.Ingest.KeyFile; path != "" {
-		c.Ingest.Key = l.readSecret("ingest.key_file", path)
+		c.Ingest.Key = l.readIngestKey(path)
 	}
 	if len(l.problems) > 0 {
 		return Config{}, l.problems
@@ -71,6 +70,8 @@ func (l *loader) requireAPIKey() {
 	switch {
 	case len(given) > 1:
 		l.reportAt("", keyAPIKey, "given more than once, allowed exactly one of: "+strings.Join(given, ", "))
+		return
+	case len(given) == 0 && l.takeStored():
 		return
 	case len(given) == 0:
 		l.missing(keyAPIKeyFile, "api_key_file: PATH", "PATH",
@@ -97,6 +98,30 @@ func (l *loader) credential() (path string, exists bool) {
 	return path, !errors.Is(err, fs.ErrNotExist)
 }
 
+// takeStored takes the key from where systemd would hand it to the service. It
+// reports whether there is something to be told or taken there.
+func (l *loader) takeStored() bool {
+	if l.Getenv("CREDENTIALS_DIRECTORY") != "" {
+		return false // systemd has handed over what there is
+	}
+	for _, dir := range l.CredentialStores {
+		path := filepath.Join(dir, storedCredential)
+		switch _, err := l.ReadFile(path); {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, fs.ErrPermission):
+			l.reportAt("", keyAPIKeyFile, fmt.Sprintf("not set, and user %d cannot see whether systemd would hand over %s: run this as root", l.EUID, path))
+			return true
+		}
+		l.config.Upstream.APIKeyFile = path
+		l.config.origins[keyAPIKeyFile] = originStore
+		l.config.Upstream.APIKey = l.readSecret(keyAPIKeyFile, path)
+		l.config.origins[keyAPIKey] = keyAPIKeyFile
+		return true
+	}
+	return false
+}
+
 // readSecret reads the key in the file that the setting key names.
 func (l *loader) readSecret(key, path string) Secret {
 	var secret Secret
@@ -113,6 +138,15 @@ func (l *loader) readSecret(key, path string) Secret {
 		l.report(key, fmt.Sprintf("%s holds more than one word of printable ASCII, allowed one key: is it the right file?", path))
 	}
 	return secret
+}
+
+// readIngestKey reads the key that clients must show.
+func (l *loader) readIngestKey(path string) Secret {
+	key := l.readSecret("ingest.key_file", path)
+	if strings.ContainsRune(key.Reveal(), ':') {
+		l.report("ingest.key_file", fmt.Sprintf("%s holds a key with a colon, allowed one without: clients send it as the user name of Basic auth, which ends at the first colon", path))
+	}
+	return key
 }
 
 // checkCertificates wants ca_file to hold what it is there for.

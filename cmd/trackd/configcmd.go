@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 
 	"trackd/admin"
+	"trackd/config"
 )
 
 type configCmd struct {
@@ -20,7 +21,7 @@ type configShowCmd struct {
 // Run shows the configuration the daemon would start with. Where that cannot
 // be complete, it shows what a client uses, and says so.
 func (c configShowCmd) Run(w *world) error {
-	cfg, err := w.config(false)
+	cfg, err := w.wholeConfig()
 	if err != nil {
 		var clientErr error
 		if cfg, clientErr = w.config(true); clientErr != nil {
@@ -45,6 +46,18 @@ func (c configShowCmd) Run(w *world) error {
 	return table.Flush()
 }
 
+// wholeConfig loads what the daemon would start with. Where systemd would hand
+// it the key, that counts here, too.
+func (w *world) wholeConfig() (config.Config, error) {
+	o := w.loadOptions(false)
+	o.CredentialStores = w.credentialStores
+	c, err := config.Load(o)
+	if err != nil {
+		return c, &fault{code: exitUsage, err: fmt.Errorf("configuration:\n%w", err)}
+	}
+	return c, nil
+}
+
 // shownEntry is a [config.Entry] as JSON.
 type shownEntry struct {
 	Key    string `json:"key"`
@@ -59,7 +72,7 @@ type configCheckCmd struct {
 // Run tells every problem, first those of the configuration, then those of
 // what it names on this host.
 func (c configCheckCmd) Run(w *world) error {
-	cfg, err := w.config(false)
+	cfg, err := w.wholeConfig()
 	if err != nil {
 		return err
 	}

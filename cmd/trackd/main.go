@@ -73,6 +73,8 @@ type world struct {
 	stdout     io.Writer
 	stderr     io.Writer
 	configFile string
+
+	credentialStores []string // of this host's systemd
 }
 
 // getenv looks a variable up in the world's environment; the last one wins.
@@ -110,7 +112,8 @@ func (f *fault) Unwrap() error { return f.err }
 
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	w := &world{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	w := &world{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr,
+		credentialStores: []string{"/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore"}}
 	var g grammar
 	exited := false
 	parser, err := kong.New(&g, kong.Name("trackd"), kong.Writers(stdout, stderr), kong.UsageOnError(),
