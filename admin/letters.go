@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"mime"
@@ -221,6 +222,10 @@ func (s *Server) takeImport(w http.ResponseWriter, r *http.Request) {
 	var order importOrder
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, importBytes)).Decode(&order); err != nil {
 		writeJSON(w, http.StatusBadRequest, failure{"import: " + err.Error()})
+		return
+	}
+	if n := len(order.Events); n > importChunk {
+		writeJSON(w, http.StatusBadRequest, failure{fmt.Sprintf("import: %d events in one call, allowed %d", n, importChunk)})
 		return
 	}
 	writeJSON(w, http.StatusOK, s.takeAll(r.Context(), order.Events))
