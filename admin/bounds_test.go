@@ -51,27 +51,27 @@ func TestAnImportIsBounded(t *testing.T) {
 
 // hangsUp is a dead letter store whose caller goes away as soon as it is asked.
 type hangsUp struct {
-	*rig
+	admin.Letters
 	leave context.CancelFunc
 }
 
 func (h hangsUp) DeadLetters(ctx context.Context, f queue.Filter) iter.Seq2[queue.DeadLetter, error] {
 	h.leave()
-	return h.queue.DeadLetters(ctx, f)
+	return h.Letters.DeadLetters(ctx, f)
 }
 
 func (h hangsUp) Replay(ctx context.Context, f queue.Filter) (int, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return h.queue.Replay(ctx, f)
+	return h.Letters.Replay(ctx, f)
 }
 
 func (h hangsUp) Discard(ctx context.Context, f queue.Filter) (int, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return h.queue.Discard(ctx, f)
+	return h.Letters.Discard(ctx, f)
 }
 
 // Half of what was ordered is harder to understand than all of it.
@@ -80,7 +80,7 @@ func TestAnEditIsFinishedThoughItsClientHangsUp(t *testing.T) {
 		r := newRig(t, 0)
 		r.bury("a", 7, queue.Poison, 500)
 		ctx, leave := context.WithCancel(t.Context())
-		server, err := admin.New(admin.Options{Queue: r.queue, Letters: hangsUp{r, leave}, Control: r.control, Import: r.take,
+		server, err := admin.New(admin.Options{Queue: r.queue, Letters: hangsUp{r.queue, leave}, Control: r.control, Import: r.take,
 			Upstream: func() status.Upstream { return r.upstream }})
 		check(t, err)
 		req := httptest.NewRequestWithContext(ctx, "POST", "/dead/"+verb, strings.NewReader(""))

@@ -31,7 +31,17 @@ type QueuedEvent struct {
 	Taken     time.Time `json:"taken"`
 	Name      string    `json:"name"`
 	MessageID string    `json:"message_id"`
+	*Failures           // nil: it has not failed since the daemon started
 	Content
+}
+
+// Failures is what is known against an event that waits for another attempt.
+type Failures struct {
+	Attempts   int       `json:"attempts"`              // made by this process
+	Since      time.Time `json:"failing_since"`         // when it first failed
+	Strikes    float64   `json:"strikes"`               // how much of that is its own fault; sender.max_attempts is too much
+	LastStatus int       `json:"last_status,omitempty"` // HTTP status of the last answer
+	LastDetail string    `json:"last_detail"`           // what the destination said last
 }
 
 // Content is what a client sent. Exactly one of its fields is set, and both are
@@ -140,8 +150,12 @@ func deadLetterOf(l queue.DeadLetter) DeadLetter {
 }
 
 func queuedEventOf(d queue.Delivery) QueuedEvent {
-	return QueuedEvent{Address: d.Address.String(), Taken: d.Taken,
+	e := QueuedEvent{Address: d.Address.String(), Taken: d.Taken,
 		Name: d.Event.Name, MessageID: d.Event.ID, Content: contentOf(d.Event.Body)}
+	if !d.FirstFailed.IsZero() {
+		e.Failures = &Failures{Attempts: d.Attempts, Since: d.FirstFailed, Strikes: d.Strikes, LastStatus: d.LastStatus, LastDetail: d.LastDetail}
+	}
+	return e
 }
 
 // Unwrap returns what one line of an import asks to be taken: of an exported

@@ -29,7 +29,7 @@ func (s *Server) Status(ctx context.Context) (status.Report, error) {
 		Queue:    backlog,
 		Outlook:  foresee(now, st.Queued, backlog.OldestAge(), s.trend.pace(now, up.Since, st.Queued), up),
 		Upstream: up,
-		Dead:     status.Dead{ByReason: byReason, Bytes: st.RejectBytes},
+		Dead:     status.Dead{ByReason: byReason, Bytes: st.RejectBytes, Samples: st.SampleBytes},
 		Disk:     status.Disk{Bytes: st.Bytes, MaxBytes: st.MaxBytes, FreeBytes: st.FreeBytes, Damaged: orEmpty(st.Damaged)},
 		Reload:   s.opts.Control.LastReload(),
 		Alarms:   orEmpty(st.Alarms),

@@ -14,13 +14,30 @@ type queueCmd struct {
 
 var queuedEvents = listing[admin.QueuedEvent]{
 	what:   "waiting event",
-	header: "ADDRESS\tTAKEN\tEVENT\tMESSAGE ID",
+	header: "ADDRESS\tTAKEN\tTRIES\tFAILING\tHTTP\tEVENT\tMESSAGE ID\tSAID",
 	fetch:  (*admin.Client).Queued,
 	row: func(e admin.QueuedEvent) string {
-		return fmt.Sprintf("%s\t%s ago\t%s\t%s", e.Address, ago(e.Taken), cell(e.Name, 40), cell(e.MessageID, 40))
+		tries, failing, status, said := "-", "-", "-", "-"
+		if f := e.Failures; f != nil {
+			tries, failing, said = fmt.Sprint(f.Attempts), ago(f.Since), cell(f.LastDetail, 60)
+			if f.LastStatus != 0 {
+				status = fmt.Sprint(f.LastStatus)
+			}
+		}
+		return fmt.Sprintf("%s\t%s ago\t%s\t%s\t%s\t%s\t%s\t%s", e.Address, ago(e.Taken), tries, failing, status,
+			cell(e.Name, 40), cell(e.MessageID, 40), said)
 	},
 	facts: func(e admin.QueuedEvent) [][2]string {
-		return [][2]string{{"address", e.Address}, {"event", e.Name}, {"message id", e.MessageID}, {"taken", at(e.Taken)}}
+		facts := [][2]string{{"address", e.Address}, {"event", e.Name}, {"message id", e.MessageID}, {"taken", at(e.Taken)}}
+		if f := e.Failures; f != nil {
+			facts = append(facts, [][2]string{{"attempts", fmt.Sprint(f.Attempts)}, {"failing since", at(f.Since)},
+				{"strikes", fmt.Sprintf("%.1f of sender.max_attempts", f.Strikes)}}...)
+			if f.LastStatus != 0 {
+				facts = append(facts, [2]string{"last answer", fmt.Sprintf("HTTP %d", f.LastStatus)})
+			}
+			facts = append(facts, [2]string{"last said", f.LastDetail})
+		}
+		return facts
 	},
 	content: func(e admin.QueuedEvent) admin.Content { return e.Content },
 }

@@ -18,7 +18,7 @@ type Backlog struct {
 
 // BacklogOf returns the backlog of a queue at a moment.
 func BacklogOf(s queue.Stats, now time.Time) Backlog {
-	b := Backlog{Leased: s.Leased, Parked: s.Parked, Held: s.Held, Full: s.Full}
+	b := Backlog{Leased: s.Leased, Parked: s.Parked, ParkedMax: s.ParkedMax, Held: s.Held, Full: s.Full}
 	if !s.Oldest.IsZero() {
 		b.OldestAgeSeconds = max(now.Sub(s.Oldest), 0).Seconds()
 	}

@@ -50,6 +50,7 @@ func (r Report) AllAlarms() []string {
 type Dead struct {
 	ByReason map[queue.Reason]uint64 `json:"by_reason"`
 	Bytes    int64                   `json:"rejected_bytes"` // disk held by what was rejected at ingest
+	Samples  int64                   `json:"sample_bytes"`   // disk held by samples of what ingest.accept excludes
 }
 
 // Disk is what the queue uses and may use.
