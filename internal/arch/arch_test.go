@@ -47,6 +47,7 @@ const (
 	sys        = "golang.org/x/sys"
 	systemd    = "github.com/coreos/go-systemd/v22"
 	term       = "golang.org/x/term"
+	pgx        = "github.com/jackc/pgx/v5"
 	ulid       = "github.com/oklog/ulid/v2"
 	yaml       = "github.com/goccy/go-yaml"
 
@@ -62,6 +63,7 @@ var plan = map[string]imports{
 	"event":                {[]string{json, ulid}, "it is the vocabulary everybody speaks, so it leans on nobody"},
 	"queue":                {[]string{event}, "it is the contract between the halves: no backend, no transport"},
 	"queue/boltqueue":      {[]string{queue, event, bbolt, compress, sys}, "a backend knows the contract, never who calls it"},
+	"queue/pgqueue":        {[]string{queue, event, pgx}, "a backend knows the contract, never who calls it"},
 	"queue/queuetest":      {[]string{queue, event, goCmp}, "the suite tests the contract, so that every backend can run it"},
 	"ingest":               {[]string{queue, event, json, compress, prometheus, errgroup}, "what takes events must work with any backend and without what delivers them"},
 	"sender":               {[]string{queue, event, status, backoff, rate, prometheus, errgroup}, "what delivers events must work with any backend and without what takes them"},
@@ -71,6 +73,7 @@ var plan = map[string]imports{
 	"internal/tuning":      {nil, "it sets a process up and knows nothing of what runs in it"},
 	"internal/systemd":     {[]string{systemd, sys}, "it tells how we are, and asks others through functions"},
 	"internal/sandbox":     {[]string{json, jsonschema, rate}, "it judges us by a schema of its own: sharing package event would share its mistakes"},
+	"internal/pgtest":      {[]string{pgx}, "it starts servers, whatever is tested on them"},
 	"internal/bench":       {[]string{anything}, "it measures our packages and bare floors alike"},
 	"internal/bench/floor": {[]string{bbolt}, "a bare floor has nothing of ours in it"},
 	"internal/interop":     {[]string{anything}, "it drives the whole program from outside"},
@@ -86,6 +89,7 @@ var reserved = []struct {
 	to        []string
 }{
 	{bbolt, "the file format is boltqueue's secret; benchmarks need the bare floor", []string{"queue/boltqueue", "internal/bench/floor"}},
+	{pgx, "nothing outside the backend may know SQL; its tests start servers", []string{"queue/pgqueue", "internal/pgtest"}},
 	{yaml, "only config knows that settings are YAML", []string{"config"}},
 	{ulid, "ids are minted once, when an event is parsed", []string{"event"}},
 	{jsonschema, "only the stand-in judges by a schema", []string{"internal/sandbox"}},
@@ -94,6 +98,7 @@ var reserved = []struct {
 	{term, "packages do not know who is watching", []string{"cmd/trackd", "internal/bench"}},
 	{module + "/config", "packages take Options, so that tests and other programs need no file", []string{"cmd/trackd", "internal/daemon"}},
 	{module + "/queue/queuetest", "the model and the faults are for tests", []string{"internal/bench", "internal/interop"}},
+	{module + "/internal/pgtest", "it starts servers for tests", nil},
 	{module + "/cmd/trackd", "nothing rests on the commands", nil},
 }
 

@@ -1,0 +1,55 @@
+package pgtest_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"trackd/internal/pgtest"
+)
+
+func TestAPromotedStandbyHasWhatThePrimaryAcknowledged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts two servers; run without -short")
+	}
+	primary := pgtest.Start(t, pgtest.Options{})
+	standby := primary.Standby("standby1")
+	primary.Synchronous("standby1")
+	primary.Exec("CREATE TABLE kept (n int)")
+	primary.Exec("INSERT INTO kept VALUES (7)")
+	primary.Kill()
+	standby.Promote()
+	if got := standby.Value("SELECT n FROM kept"); got != "7" {
+		t.Errorf("got %s, want 7", got)
+	}
+}
+
+func TestACutProxyLetsNothingThroughUntilItIsHealed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server; run without -short")
+	}
+	primary := pgtest.Start(t, pgtest.Options{})
+	proxy := pgtest.NewProxy(t, primary.Addr())
+	conn, err := pgx.Connect(t.Context(), "postgres://trackd@"+proxy.Addr()+"/postgres?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	proxy.Cut()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(t.Context(), "SELECT 1")
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("answered through a cut proxy: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	proxy.Heal()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
