@@ -1,188 +1,238 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"trackd/ingest"
-	"trackd/internal/tuning"
-	"trackd/queue"
-	"trackd/queue/boltqueue"
-	"trackd/sender"
 )
 
 const (
 	drainWorkers = 16
 
-	// unpaced is a rate that no machine reaches: what is measured is the
-	// sender, not the limiter. It is why a drain wires the rooms itself, for
-	// the daemon's configuration allows no more than Customer.io does.
-	unpaced = 10_000_000
+	// unpaced is a rate that no machine reaches: what is measured is delivery,
+	// not the limiter.
+	unpaced = "10000000"
 
-	// pressTime bounds the wait for the clients of a drain.
-	pressTime = 30 * time.Second
+	// warmUp is the part of a drain that is not counted: connections are opened
+	// and the clients beside it started meanwhile.
+	warmUp = 0.1
+
+	// sinkTimeout bounds the wait of a sink for the next event.
+	sinkTimeout = 30 * time.Second
 
 	// whileDraining is longer than any drain: clients of one end with it.
 	whileDraining = time.Hour
 )
 
-// playDrain delivers what is in a queue and measures how fast. If doors are
-// named they are open, and it begins when an event has come in.
-//
-//	drain DIR URL COUNT [SOCKET ADDRESS]
-func playDrain(ctx context.Context, args []string) error {
-	tuning.Apply()
-	var dir, url string
-	var count int
-	if err := scan(args, &dir, &url, &count); err != nil {
-		return err
+// draining measures how fast the daemon delivers what is in its queue.
+func draining(r *run) (figures, error) {
+	if err := r.prepareQueue(r.queueDir(), 0, r.fill); err != nil {
+		return nil, err
 	}
-	var commits atomic.Uint64
-	q, err := openQueue(dir, func(boltqueue.Commit) { commits.Add(1) })
-	if err != nil {
-		return err
-	}
-	s, err := sender.New(sender.Options{Queue: q, URL: url, Workers: drainWorkers,
-		Settings: sender.Settings{Key: "bench", Rate: unpaced, Burst: unpaced}})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
-	if len(args) > 3 {
-		if err := openDoors(ctx, group, q, s.Busy, args[3], args[4]); err != nil {
-			return errors.Join(err, q.Close())
+	return r.drain(r.queueDir(), r.fill, nil)
+}
+
+// drainingUnder measures delivery while a client loads the daemon, and adds what
+// the client saw.
+func drainingUnder(c client) func(*run) (figures, error) {
+	return func(r *run) (figures, error) {
+		if err := r.prepareQueue(r.queueDir(), 0, r.fill); err != nil {
+			return nil, err
 		}
-	}
-	got, err := delivering(count, &commits, func() error {
-		group.Go(func() error { return s.Run(ctx) })
-		err := awaitDelivered(ctx, s, uint64(count))
-		cancel()
-		return errors.Join(err, group.Wait())
-	})
-	if err := errors.Join(err, q.Close()); err != nil {
-		return err
-	}
-	return got.print()
-}
-
-// watched is a queue that tells of the first event.
-type watched struct {
-	*boltqueue.Queue
-	tell func()
-}
-
-func (q watched) Append(ctx context.Context, batch queue.Batch) error {
-	q.tell()
-	return q.Queue.Append(ctx, batch)
-}
-
-// openDoors serves both doors in group and returns when an event comes in.
-func openDoors(ctx context.Context, group *errgroup.Group, q *boltqueue.Queue, busy func() bool, socket, address string) error {
-	first := make(chan struct{})
-	server, err := ingest.New(ingest.Options{Queue: watched{q, sync.OnceFunc(func() { close(first) })}, Backpressure: busy})
-	if err != nil {
-		return err
-	}
-	lines, err := net.Listen("unix", socket)
-	if err != nil {
-		return err
-	}
-	web, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
-	group.Go(func() error {
-		return server.Run(ctx, ingest.Listeners{Lines: []net.Listener{lines}, HTTP: []net.Listener{web}})
-	})
-	select {
-	case <-first:
-		return nil
-	case <-time.After(pressTime):
-		return errors.New("no event came in")
+		return r.drain(r.queueDir(), r.fill, &c)
 	}
 }
 
-func awaitDelivered(ctx context.Context, s *sender.Sender, count uint64) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for s.Upstream().Delivered < count {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// drainTrackd measures delivery alone.
-func drainTrackd(t *turn) (figures, error) {
-	dir, err := t.filled(t.Fill)
+// drain starts a daemon on the queue in dir, and a client of it unless that is
+// nil, and has a sink measure the delivery of count events.
+func (r *run) drain(dir string, count int, c *client) (figures, error) {
+	sink, url, err := r.startSink(count)
 	if err != nil {
 		return nil, err
 	}
-	return t.drain(dir, t.Fill)
+	daemon, err := r.serve(dir, url)
+	if err != nil {
+		return nil, err
+	}
+	var loading *server
+	if c != nil {
+		args := append([]string{"role", "client"}, c.args(daemon, whileDraining)...)
+		if loading, err = r.start(connected, nil, r.self, args...); err != nil {
+			return nil, err
+		}
+	}
+	got, err := r.sinkFigures(sink, url)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.stop(daemon); err != nil || loading == nil {
+		return got, err
+	}
+	var seen figures
+	err = json.NewDecoder(loading.out).Decode(&seen)
+	return got.with(seen), errors.Join(err, r.reap(loading))
 }
 
 // drainFloor measures POSTs of what needs no queue.
-func drainFloor(t *turn) (figures, error) {
-	return t.withSink(func(url string) (figures, error) { return t.play("post", url+"/track", drainWorkers, t.Fill) })
-}
-
-// drain measures the delivery of count events from the queue in dir.
-func (t *turn) drain(dir string, count int) (figures, error) {
-	return t.withSink(func(url string) (figures, error) { return t.play("drain", dir, url, count) })
-}
-
-// drainUnder measures delivery while a client presses on a door, and adds what
-// the client saw.
-func drainUnder(press client) func(*turn) (figures, error) {
-	return func(t *turn) (figures, error) {
-		dir, err := t.filled(t.Fill)
-		if err != nil {
-			return nil, err
-		}
-		return t.withSink(func(url string) (figures, error) { return t.drainPressed(dir, url, press) })
-	}
-}
-
-func (t *turn) drainPressed(dir, url string, press client) (figures, error) {
-	socket, addresses, err := t.places(1)
+func drainFloor(r *run) (figures, error) {
+	sink, url, err := r.startSink(r.fill)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{socket: socket, http: addresses[0]}
-	longer := *t.bench
-	longer.Time = whileDraining
-	var seen figures
-	var clients errgroup.Group
-	clients.Go(func() (err error) {
-		if err = await(s); err == nil {
-			role, args := press(&longer, s)
-			seen, err = t.play(role, args...)
-		}
-		return err
-	})
-	got, err := t.play("drain", dir, url, t.Fill, s.socket, s.http)
-	err = errors.Join(err, clients.Wait())
-	return got.with(seen), err
+	post, err := r.start("ready", nil, r.self, "role", "post", url+"/track", fmt.Sprint(drainWorkers), fmt.Sprint(r.fill))
+	if err != nil {
+		return nil, err
+	}
+	got, err := r.sinkFigures(sink, url)
+	if err != nil {
+		return nil, err
+	}
+	return got, r.reap(post)
 }
 
-// await returns once both doors of s are open.
-func await(s *server) error {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if conn, err := net.Dial("tcp", s.http); err == nil {
-			return conn.Close() // it is the last to open
+// sinkFigures lets the sink begin to answer, and returns what it has measured.
+func (r *run) sinkFigures(sink *server, url string) (got figures, err error) {
+	req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if err := json.NewDecoder(sink.out).Decode(&got); err != nil {
+		return nil, fmt.Errorf("read what the sink measured: %w", err)
+	}
+	return got, nil
+}
+
+// startSink starts a destination that accepts everything and measures the
+// delivery of count events. It returns the base URL too.
+func (r *run) startSink(count int) (s *server, url string, err error) {
+	_, free, err := r.addresses(1)
+	if err != nil {
+		return nil, "", err
+	}
+	s, err = r.start("ready", nil, r.self, "role", "sink", free[0], fmt.Sprint(count))
+	return s, "http://" + free[0] + "/v1", err
+}
+
+// playSink answers every POST with 200 {}, once a GET says that all is ready.
+// After so many it prints how fast they came, the first ones aside.
+//
+//	sink ADDRESS COUNT
+func playSink(_ context.Context, args []string) error {
+	var address string
+	var count int64
+	if err := scan(args, &address, &count); err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	first := int64(float64(count) * warmUp)
+	times := make(chan time.Time, 2) // of the first counted and the last
+	ready := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(ready) })
+	var received atomic.Int64
+	failed := make(chan error, 1)
+	go func() {
+		failed <- http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				begin()
+				return
+			}
+			<-ready
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte("{}"))
+			if n := received.Add(1); n == first || n == count {
+				times <- time.Now()
+			}
+		}))
+	}()
+	fmt.Fprintln(os.Stderr, "ready")
+
+	var from time.Time
+	for last := int64(-1); ; {
+		select {
+		case at := <-times:
+			if from.IsZero() {
+				from = at
+				continue
+			}
+			events := float64(count - first)
+			if err := (figures{counted: events, delivered: events / at.Sub(from).Seconds()}).print(); err != nil {
+				return err
+			}
+			return <-failed
+		case err := <-failed:
+			return err
+		case <-time.After(sinkTimeout):
+			if now := received.Load(); now == last {
+				return fmt.Errorf("%d of %d events came, and none for %v", now, count, sinkTimeout)
+			} else {
+				last = now
+			}
 		}
 	}
-	return fmt.Errorf("nobody serves at %s", s.http)
+}
+
+// playPost is workers that POST prepared bodies.
+//
+//	post URL WORKERS COUNT
+func playPost(ctx context.Context, args []string) error {
+	var url string
+	var workers, count int
+	if err := scan(args, &url, &workers, &count); err != nil {
+		return err
+	}
+	bodies := newWorkload(1, 0, typical, appendBody)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+	fmt.Fprintln(os.Stderr, "ready")
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		group.Go(func() error {
+			for n := next.Add(1); n <= int64(count); n = next.Add(1) {
+				body, _ := bodies.pieces(uint64(n), 1)
+				if err := postOne(ctx, client, url, body); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func postOne(ctx context.Context, client *http.Client, url string, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth("bench", "")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("answered %s", resp.Status)
+	}
+	return err
 }

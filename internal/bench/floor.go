@@ -16,8 +16,8 @@ import (
 	"trackd/internal/bench/floor"
 )
 
-// playFloor serves both doors with the least that is durable, until it is
-// killed.
+// playFloor serves a socket and HTTP with the least that is durable, until it
+// is killed.
 //
 //	floor DIR SOCKET ADDRESS
 func playFloor(_ context.Context, args []string) error {
@@ -32,35 +32,30 @@ func playFloor(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	d := doors{committer}
+	f := floorServer{committer}
 	lines, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	web, err := net.Listen("tcp", address)
+	requests, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
 	var group errgroup.Group
-	group.Go(func() error { return http.Serve(web, http.HandlerFunc(d.post)) })
-	group.Go(func() error { return d.accept(lines) })
+	group.Go(func() error { return http.Serve(requests, http.HandlerFunc(f.post)) })
+	group.Go(func() error { return f.accept(lines) })
 	fmt.Fprintln(os.Stderr, "ready")
 	return group.Wait()
 }
 
-// doors are both ways into the floor.
-type doors struct{ *floor.Committer }
+// floorServer takes events into the floor.
+type floorServer struct{ *floor.Committer }
 
-// post makes the body of a POST durable. To a GET it says how many commits
-// there were.
-func (d doors) post(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet {
-		fmt.Fprintln(w, "commits", d.Commits())
-		return
-	}
+// post makes the body of a request durable.
+func (f floorServer) post(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
-		err = d.Append(body)
+		err = f.Append(body)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -70,18 +65,18 @@ func (d doors) post(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("{}"))
 }
 
-func (d doors) accept(ln net.Listener) error {
+func (f floorServer) accept(ln net.Listener) error {
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			return err
 		}
-		go d.lines(conn)
+		go f.lines(conn)
 	}
 }
 
 // lines commits all complete lines at hand and answers how many there are.
-func (d doors) lines(conn net.Conn) {
+func (f floorServer) lines(conn net.Conn) {
 	defer conn.Close()
 	in := bufio.NewReaderSize(conn, 256<<10)
 	total := 0
@@ -100,7 +95,7 @@ func (d doors) lines(conn net.Conn) {
 			events = append(events, bytes.Clone(ahead[:end+1]))
 			_, _ = in.Discard(end + 1)
 		}
-		if d.Append(events...) != nil {
+		if f.Append(events...) != nil {
 			return
 		}
 		total += len(events)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -13,73 +15,87 @@ const (
 
 // idling measures a daemon that has nothing to do but to look for its
 // destination now and then, if count events wait for it.
-func idling(count int) func(*turn) (figures, error) {
-	return func(t *turn) (figures, error) {
-		dir, err := t.filled(count)
+func idling(count int) func(*run) (figures, error) {
+	return func(r *run) (figures, error) {
+		dir := r.queueDir()
+		if err := r.prepareQueue(dir, 0, count); err != nil {
+			return nil, err
+		}
+		s, err := r.serveTrackd(dir)
 		if err != nil {
 			return nil, err
 		}
-		s, err := t.serveTrackd(dir)
+		pid := s.cmd.Process.Pid
+		if err := r.wait(r.time); err != nil { // for what a start leaves to do
+			return nil, err
+		}
+		before, err := cpuOf(pid)
 		if err != nil {
 			return nil, err
 		}
-		got, err := t.watchIdle(s, dir)
+		if err := r.wait(idleTimes * r.time); err != nil {
+			return nil, err
+		}
+		after, err := cpuOf(pid)
 		if err != nil {
 			return nil, err
 		}
-		return got, t.stop(s)
+		memory, err := memoryOf(pid)
+		if err != nil {
+			return nil, err
+		}
+		mib, err := diskOf(dir)
+		if err != nil {
+			return nil, err
+		}
+		return figures{counted: 1, idle: (after - before).Seconds(), disk: mib}.with(memory), r.stop(s)
 	}
 }
 
-func (t *turn) watchIdle(s *server, dir string) (figures, error) {
-	pid := s.cmd.Process.Pid
-	if err := t.wait(t.Time); err != nil { // for what a start leaves to do
-		return nil, err
-	}
-	before, err := cpuOf(pid)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.wait(idleTimes * t.Time); err != nil {
-		return nil, err
-	}
-	after, err := cpuOf(pid)
-	if err != nil {
-		return nil, err
-	}
-	memory, err := memoryOf(pid)
-	if err != nil {
-		return nil, err
-	}
-	mib, err := diskOf(dir)
-	return figures{counted: 1, idle: (after - before).Seconds(), disk: mib}.with(memory), err
-}
-
-func (t *turn) wait(length time.Duration) error {
+func (r *run) wait(length time.Duration) error {
 	select {
 	case <-time.After(length):
 		return nil
-	case <-t.ctx.Done():
-		return t.ctx.Err()
+	case <-r.ctx.Done():
+		return r.ctx.Err()
 	}
+}
+
+// diskOf returns the MiB allocated to the files below dir, reservations
+// included.
+func diskOf(dir string) (float64, error) {
+	var blocks int64
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			blocks += stat.Blocks
+		}
+		return nil
+	})
+	return float64(blocks) * 512 / (1 << 20), err
 }
 
 // starting measures how long a daemon takes to serve on a queue that was empty
 // when it last stopped, and looks at its program.
-func starting(t *turn) (figures, error) {
-	dir := filepath.Join(t.dir, "queue")
+func starting(r *run) (figures, error) {
 	var times []float64
 	for range 1 + startsCounted {
-		s, err := t.serveTrackd(dir)
+		s, err := r.serveTrackd(r.queueDir())
 		if err != nil {
 			return nil, err
 		}
 		times = append(times, 1000*s.ready.Seconds())
-		if err := t.stop(s); err != nil {
+		if err := r.stop(s); err != nil {
 			return nil, err
 		}
 	}
-	program, err := os.Stat(t.binary)
+	program, err := os.Stat(r.binary)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ package floor
 
 import (
 	"encoding/binary"
-	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -16,7 +15,6 @@ type Committer struct {
 	requests chan request
 	stopped  chan struct{}
 	next     uint64 // owned by run
-	commits  atomic.Uint64
 }
 
 // request is what one caller wants durable.
@@ -50,9 +48,6 @@ func (c *Committer) Append(events ...[]byte) error {
 	return <-r.done
 }
 
-// Commits returns the number of transactions so far.
-func (c *Committer) Commits() uint64 { return c.commits.Load() }
-
 func (c *Committer) run() {
 	defer close(c.stopped)
 	for r := range c.requests {
@@ -81,7 +76,6 @@ func (c *Committer) commit(first request) {
 		}
 		return nil
 	})
-	c.commits.Add(1)
 	for _, r := range group {
 		r.done <- err
 	}
