@@ -21,7 +21,7 @@ func TestAnEventOverTheSocketCostsOneAllocation(t *testing.T) {
 	q := &void{}
 	s := open(t, q)
 	got := testing.AllocsPerRun(runs, func() {
-		s.serveConn(context.Background(), tape{Reader: bytes.NewReader(stream)})
+		s.serveConn(context.Background(), placed(t, s, tape{Reader: bytes.NewReader(stream)}))
 	}) / n
 	if taken := q.taken.Load(); taken != (runs+1)*n {
 		t.Fatalf("%d events taken, want %d", taken, (runs+1)*n)

@@ -19,7 +19,7 @@ import (
 const (
 	// ordinaryBody is the most that a body may hold without a slot. A body
 	// gets to be larger only while there is one, so the memory of HTTP bodies
-	// is at most MaxHTTPConns × ordinaryBody + maxLargeBodies × MaxBatchBytes.
+	// is at most Options.HTTPConns × ordinaryBody + maxLargeBodies × MaxBatchBytes.
 	ordinaryBody = event.MaxInputBytes + 1
 
 	// maxLargeBodies is the number of slots.

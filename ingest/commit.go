@@ -25,6 +25,7 @@ const (
 	codeUnfinished  = "unfinished"           // the rest of a line or body did not come
 	codeBusy        = "busy"                 // too many large bodies at once
 	codeStopping    = "stopping"             // trackd ends and reads no more
+	codeIdleClosed  = "idle_closed"          // closed to make room for another client
 	codeTooMany     = "too_many_connections" // there is no place left
 )
 

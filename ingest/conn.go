@@ -3,16 +3,18 @@ package ingest
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"time"
 
+	"trackd/internal/listen"
 	"trackd/queue"
 )
 
-// errQueueStopped ends the reading of a client whose lines the queue did not
-// take.
-var errQueueStopped = errors.New("queue does not take events")
+// Causes for which the reading of one client ends while the server goes on.
+var (
+	errQueueStopped = errors.New("queue does not take events") // it did not take this client's
+	errEvicted      = errors.New("place is needed for another client")
+)
 
 // maxBatch bounds the events of one batch, so that no client fills a commit
 // alone. Its bytes are bounded by largeRead.
@@ -50,12 +52,12 @@ func (s *Server) putBatch(b *batch) {
 // channel between them holds none.
 type conn struct {
 	server  *Server
-	net     net.Conn
+	net     *listen.Conn
 	ready   chan *batch
 	replies *replies
 
-	// reading ends when the reader should: because the server stops, or because
-	// the queue does not take events; then errQueueStopped is the cause.
+	// reading ends when the reader should: because the server stops, or for one
+	// of the causes above.
 	reading context.Context
 	halt    context.CancelCauseFunc
 	woken   chan struct{} // closed once a read that waited then was woken
@@ -69,7 +71,7 @@ type conn struct {
 }
 
 // newConn returns a conn that nobody serves yet.
-func newConn(s *Server, nc net.Conn) *conn {
+func newConn(s *Server, nc *listen.Conn) *conn {
 	c := &conn{
 		server:  s,
 		net:     nc,
@@ -84,9 +86,10 @@ func newConn(s *Server, nc net.Conn) *conn {
 
 // serveConn reads nc to its end, answers and closes it. It returns when all
 // that it started is gone.
-func (s *Server) serveConn(stopping context.Context, nc net.Conn) {
+func (s *Server) serveConn(stopping context.Context, nc *listen.Conn) {
 	c := newConn(s, nc)
 	c.reading, c.halt = context.WithCancelCause(stopping)
+	nc.OnEvict(func() { c.halt(errEvicted) })
 	defer c.halt(nil) // after the next two are undone: it wakes nobody, it only frees
 	defer context.AfterFunc(c.reading, func() {
 		nc.SetReadDeadline(longAgo())
@@ -96,22 +99,28 @@ func (s *Server) serveConn(stopping context.Context, nc net.Conn) {
 
 	var committer, writer sync.WaitGroup
 	committer.Go(c.commitAll)
-	writer.Go(c.writeAll)
+	writer.Go(func() {
+		// A client that does not read its replies is still read from.
+		if err := c.replies.writeTo(nc); err != nil {
+			s.opts.Log.Debug("socket client did not take its replies", "error", err)
+		}
+	})
 	c.readAll()
 	close(c.ready)
 	committer.Wait()
-	nc.SetWriteDeadline(time.Now().Add(c.replyTime()))
+
+	// The last reply gets less time where somebody waits for the end.
+	replyTime := s.opts.ReplyTimeout
+	switch {
+	case errors.Is(context.Cause(c.reading), errEvicted):
+		replyTime = min(replyTime, evictedReply)
+	case c.stopping:
+		replyTime = min(replyTime, maxLastReply)
+	}
+	nc.SetWriteDeadline(time.Now().Add(replyTime))
 	c.replies.finish()
 	writer.Wait()
 	nc.Close()
-}
-
-// replyTime returns how long the last reply may take.
-func (c *conn) replyTime() time.Duration {
-	if c.stopping {
-		return min(c.server.opts.ReplyTimeout, maxLastReply)
-	}
-	return c.server.opts.ReplyTimeout
 }
 
 // commitAll commits batches until there are no more. Once the queue has not
@@ -142,12 +151,4 @@ func (c *conn) refuse(n int, reason string) {
 	res := result{counts: counts{refused: uint64(n)}, reason: reason}
 	c.server.metrics.count(sourceSocket, res)
 	c.replies.add(res.counts, nil)
-}
-
-// writeAll writes replies as they gather. A client that does not listen is
-// still listened to: an error ends the writing, not the reading.
-func (c *conn) writeAll() {
-	if err := c.replies.writeTo(c.net); err != nil {
-		c.server.opts.Log.Debug("socket client did not take its replies", "error", err)
-	}
 }

@@ -23,8 +23,10 @@ const (
 	idleAfter = 100 * time.Millisecond
 
 	// maxLastReply bounds how long a stopping server waits for a client to take
-	// its last reply. One that listens does so at once.
+	// its last reply, and evictedReply how long one that must make room for
+	// another may take. One that listens does so at once.
 	maxLastReply = 2 * time.Second
+	evictedReply = 250 * time.Millisecond
 )
 
 // longAgo is a deadline that wakes a read at once.
@@ -37,52 +39,40 @@ type readDeadline struct {
 	begun    uint64        // the unfinished line that is waited for
 	lineLeft time.Duration // of Options.LineTimeout, for that line
 
-	stopping  bool          // only what is buffered is still read
+	stopping  bool          // only what was already sent is still read
 	lastLeft  time.Duration // of maxLastWait
 	lastBytes int           // of maxLastBytes
 }
 
 // arm sets the deadline of the next read and returns the time that the read
 // uses up: nil for an idle client, which may stay, else what is left for its
-// line or, when the server stops, for what it sent before the stop.
+// line or, once reading should end, for what it has sent before. Its error says
+// that reading must end now.
 func (c *conn) arm() (left *time.Duration, err error) {
 	if c.reading.Err() == nil {
-		left = c.armLine()
-		// Only now: had reading ended meanwhile, its wake-up would be undone.
+		switch {
+		case c.in.unfinished(): // the rest of the line must come in time
+			if c.begun != c.in.current() {
+				c.begun, c.lineLeft = c.in.current(), c.server.opts.LineTimeout
+			}
+			c.net.SetReadDeadline(time.Now().Add(c.lineLeft))
+			c.armed, left = true, &c.lineLeft
+		case c.large != nil: // to notice that it has become idle
+			c.net.SetReadDeadline(time.Now().Add(idleAfter))
+			c.armed = true
+		case c.armed:
+			c.net.SetReadDeadline(time.Time{})
+			c.armed = false
+		}
+		// Asked again: had reading been ended meanwhile, the wake-up that comes
+		// with it would be undone by the deadline just set.
 		if c.reading.Err() == nil {
 			return left, nil
 		}
 	}
-	return c.armLast()
-}
 
-// armLine is arm while all is well.
-func (c *conn) armLine() *time.Duration {
-	switch {
-	case c.in.unfinished():
-		return c.armUnfinished()
-	case c.large != nil:
-		c.net.SetReadDeadline(time.Now().Add(idleAfter))
-		c.armed = true
-	case c.armed:
-		c.net.SetReadDeadline(time.Time{})
-		c.armed = false
-	}
-	return nil
-}
-
-// armUnfinished is arm while the rest of a line is awaited.
-func (c *conn) armUnfinished() *time.Duration {
-	if c.begun != c.in.current() {
-		c.begun, c.lineLeft = c.in.current(), c.server.opts.LineTimeout
-	}
-	c.net.SetReadDeadline(time.Now().Add(c.lineLeft))
-	c.armed = true
-	return &c.lineLeft
-}
-
-// armLast is arm once reading should end. Its error says that it must.
-func (c *conn) armLast() (*time.Duration, error) {
+	// Reading should end. What the client has already sent is still read, within
+	// bounds, unless the queue would not take it.
 	if errors.Is(context.Cause(c.reading), errQueueStopped) {
 		return nil, errQueueStopped
 	}

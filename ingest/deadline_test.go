@@ -88,11 +88,11 @@ func TestClientThatHangsUpAndNeverReadsIsLetGo(t *testing.T) {
 		c.send(opened + "\n")
 		c.hangUp()
 		time.Sleep(9 * time.Second)
-		if n := s.socketConns.n.Load(); n != 1 {
+		if n := s.opts.SocketConns.Use().Open; n != 1 {
 			t.Fatalf("%d connections before the reply has timed out, want 1", n)
 		}
 		time.Sleep(2 * time.Second)
-		if n := s.socketConns.n.Load(); n != 0 {
+		if n := s.opts.SocketConns.Use().Open; n != 0 {
 			t.Errorf("%d connections after the reply has timed out, want 0", n)
 		}
 	})
@@ -152,7 +152,7 @@ func TestWakeUpDoesNotCutOffTheLastWords(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := open(t, q)
 		var served sync.WaitGroup
-		served.Go(func() { s.serveConn(ctx, lateWake{theirs}) })
+		served.Go(func() { s.serveConn(ctx, placed(t, s, lateWake{theirs})) })
 		served.Go(func() { c.rest() })
 		synctest.Wait()
 		cancel()

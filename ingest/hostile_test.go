@@ -10,8 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"trackd/internal/listen"
 	"trackd/queue"
 )
 
@@ -33,22 +35,72 @@ func memory() uint64 {
 	return m.HeapAlloc + m.StackInuse
 }
 
-func TestTooManySocketConnectionsAreTurnedAwayWithAWord(t *testing.T) {
-	overPipes(t, &shelf{}, func(t *testing.T, ln *pipes, _ *Server) {
+// socketPlaces lets the socket have so many connections.
+func socketPlaces(n int) func(*Options) {
+	return func(o *Options) { o.SocketConns = listen.NewLimiter("socket", n, o.Log) }
+}
+
+func TestTheLongestIdleSocketClientMakesRoomAndIsTold(t *testing.T) {
+	q := &shelf{}
+	overPipes(t, q, func(t *testing.T, ln *pipes, s *Server) {
 		first, second := ln.dial(t), ln.dial(t)
+		time.Sleep(time.Second)
+		first.send(opened + "\n") // so that the second has been idle longest
+		first.await("1/0/0")
+		third := ln.dial(t)
+		if got := render(second.rest()); got != "idle_closed 0/0/0" {
+			t.Errorf("the longest idle is told %q, want idle_closed and its counts", got)
+		}
+		for _, c := range []*client{first, third} {
+			c.send(opened + "\n")
+		}
+		first.await("2/0/0")
+		third.await("1/0/0")
+		if use := s.opts.SocketConns.Use(); use.Evicted != 1 || use.TurnedAway != 0 || use.Open != 2 {
+			t.Errorf("use %+v, want 2 open, 1 evicted and none turned away", use)
+		}
+	}, socketPlaces(2))
+	q.checkKept(t, 3, 0)
+}
+
+func TestSocketClientsAreTurnedAwayWithAWordWhileNobodyIsIdle(t *testing.T) {
+	overPipes(t, &shelf{}, func(t *testing.T, ln *pipes, s *Server) {
+		first, second := ln.dial(t), ln.dial(t)
+		first.send(opened[:9])
+		second.send(opened[:9])
+		synctest.Wait()
 		third := ln.dial(t)
 		if got := render(third.rest()); got != codeTooMany {
 			t.Errorf("the third is told %q, want %s", got, codeTooMany)
 		}
-		first.send(opened + "\n")
+		first.send(opened[9:] + "\n")
 		first.await("1/0/0")
-		second.hangUp()
-		second.rest()
-		time.Sleep(time.Millisecond)
-		fourth := ln.dial(t)
+		synctest.Wait()
+		fourth := ln.dial(t) // takes the place of the first, which has become idle
+		first.await("idle_closed")
 		fourth.send(opened + "\n")
 		fourth.await("1/0/0")
-	}, func(o *Options) { o.Rules.MaxSocketConns = 2 })
+		if use := s.opts.SocketConns.Use(); use.Evicted != 1 || use.TurnedAway != 1 {
+			t.Errorf("use %+v, want 1 evicted and 1 turned away", use)
+		}
+	}, socketPlaces(2))
+}
+
+// What a client sent before it learned that it had to make room is kept.
+func TestWhatAnEvictedClientHasSentIsKept(t *testing.T) {
+	q := &shelf{}
+	overPipes(t, q, func(t *testing.T, ln *pipes, _ *Server) {
+		first := ln.dial(t)
+		synctest.Wait()
+		second := ln.dial(t)
+		first.send(opened + "\n")
+		if got := render(first.rest()); got != "idle_closed 1/0/0" {
+			t.Errorf("the evicted client is told %q, want idle_closed 1/0/0", got)
+		}
+		second.send(opened + "\n")
+		second.await("1/0/0")
+	}, socketPlaces(1))
+	q.checkKept(t, 2, 0)
 }
 
 func TestEndlessLineIsBoundedInMemory(t *testing.T) {
@@ -141,7 +193,7 @@ func TestClientThatHasGoneCostsNothing(t *testing.T) {
 	const clients = 2000
 	s := open(t, &void{})
 	come := func() {
-		s.serveConn(t.Context(), tape{Reader: bytes.NewReader([]byte(opened + "\n"))})
+		s.serveConn(t.Context(), placed(t, s, tape{Reader: bytes.NewReader([]byte(opened + "\n"))}))
 	}
 	come() // what is made once
 	before := memory()

@@ -33,8 +33,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) *answer {
 	rules := s.rules.Load()
 	call, known := callOf(r.URL.Path)
 	switch {
-	case r.Context().Value(turnedAway{}) != nil:
-		a := busy(codeTooMany, fmt.Sprintf("all %d connections are in use; try again later", rules.MaxHTTPConns))
+	case r.Context().Value(turnedAway{}) == true:
+		a := busy(codeTooMany, fmt.Sprintf("all %d connections are in use; try again later", s.opts.HTTPConns.Max()))
 		a.hangUp = true
 		return a
 	case !known:

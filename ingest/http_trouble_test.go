@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"trackd/event"
+	"trackd/internal/listen"
 )
 
 // overHTTP runs f with the HTTP handler of a server over q, in virtual time.
@@ -199,41 +200,74 @@ func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
 	q.checkKept(t, 2, 0)
 }
 
-func TestTooManyHTTPConnectionsAreToldToComeBack(t *testing.T) {
+// ask posts an event and returns the status of the answer, 0 for none.
+func (c *client) ask() int {
+	go io.WriteString(c, postTrack+"Content-Length: 44\r\n\r\n"+opened)
+	status, body, header := c.answer()
+	if status == 503 && (header.Get("Retry-After") == "" || header.Get("Connection") != "close" || !strings.Contains(body, codeTooMany)) {
+		c.t.Errorf("answer %s %v", body, header)
+	}
+	return status
+}
+
+// httpPlaces lets HTTP have so many connections.
+func httpPlaces(n int) func(*Options) {
+	return func(o *Options) { o.HTTPConns = listen.NewLimiter("http", n, o.Log) }
+}
+
+func TestTheLongestIdleHTTPClientMakesRoom(t *testing.T) {
 	q := &shelf{}
 	overHTTP(t, q, func(t *testing.T, ln *pipes, s *Server) {
-		ask := func(c *client) int {
-			go io.WriteString(c, postTrack+"Content-Length: 44\r\n\r\n"+opened)
-			status, body, header := c.answer()
-			if status == 503 && (header.Get("Retry-After") == "" || header.Get("Connection") != "close" || !strings.Contains(body, codeTooMany)) {
-				t.Errorf("answer %s %v", body, header)
-			}
-			return status
-		}
 		first, second := ln.dial(t), ln.dial(t)
-		if got := ask(first); got != 200 {
+		time.Sleep(time.Second)
+		if got := first.ask(); got != 200 {
 			t.Errorf("the first: %d", got)
 		}
-		if got := ask(ln.dial(t)); got != 503 {
-			t.Errorf("one too many: %d, want 503", got)
+		time.Sleep(time.Second)
+		third := ln.dial(t)
+		synctest.Wait()
+		if got := second.ask(); got != 0 {
+			t.Errorf("the longest idle: %d, want it closed", got)
 		}
-		if got := ask(second); got != 200 {
-			t.Errorf("one that was there: %d, want 200", got)
+		for _, c := range []*client{first, third} {
+			if got := c.ask(); got != 200 {
+				t.Errorf("one that has a place: %d, want 200", got)
+			}
+		}
+	}, httpPlaces(2))
+	q.checkKept(t, 3, 0)
+}
+
+func TestTooManyHTTPConnectionsAreToldToComeBackWhileNobodyIsIdle(t *testing.T) {
+	q := &shelf{}
+	overHTTP(t, q, func(t *testing.T, ln *pipes, s *Server) {
+		q.hold = make(chan struct{})
+		busy := make(chan int)
+		for range 2 {
+			c := ln.dial(t)
+			go func() { busy <- c.ask() }()
 		}
 		synctest.Wait()
-		for range overflow {
+		if got := ln.dial(t).ask(); got != 503 {
+			t.Errorf("one too many: %d, want 503", got)
+		}
+		for range listen.ExtraOf(2) {
 			ln.dial(t)
 		}
-		if got := ask(ln.dial(t)); got != 0 {
+		if got := ln.dial(t).ask(); got != 0 {
 			t.Errorf("one far too many: %d, want it closed", got)
 		}
 		time.Sleep(11 * time.Second) // those that say nothing are gone
-		second.Close()
-		synctest.Wait()
-		if got := ask(ln.dial(t)); got != 200 {
-			t.Errorf("one after another has gone: %d, want 200", got)
+		close(q.hold)
+		for range 2 {
+			if got := <-busy; got != 200 {
+				t.Errorf("one that was there: %d, want 200", got)
+			}
 		}
-	}, func(o *Options) { o.Rules.MaxHTTPConns = 2 })
+		if got := ln.dial(t).ask(); got != 200 {
+			t.Errorf("one that comes when they are idle: %d, want 200", got)
+		}
+	}, httpPlaces(2))
 	q.checkKept(t, 3, 0)
 }
 

@@ -19,8 +19,8 @@
 //
 // Reading order: ingest.go (Server and its options), run.go (start and stop),
 // commit.go (what an Append means), then the socket: conn.go, reader.go,
-// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go; limiter.go (limits
-// on connections), alarm.go and metrics.go (what is told to operators).
+// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go; alarm.go
+// and metrics.go (what is told to operators).
 package ingest
 
 import (
@@ -39,6 +39,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"trackd/event"
+	"trackd/internal/listen"
 	"trackd/queue"
 )
 
@@ -56,14 +57,6 @@ type Rules struct {
 	// Empty, the default, lets everybody in. The socket is guarded by its file
 	// mode instead.
 	Key string
-
-	// MaxSocketConns bounds the open connections of the socket listeners together;
-	// 0 means 1,024. One costs about 20 KiB while idle and at most 600 KiB.
-	MaxSocketConns int
-
-	// MaxHTTPConns bounds the open connections of the HTTP listeners together; 0
-	// means 1,024.
-	MaxHTTPConns int
 }
 
 // Options configure a [Server].
@@ -73,6 +66,14 @@ type Options struct {
 
 	// Rules hold until SetRules replaces them.
 	Rules Rules
+
+	// SocketConns bounds the open connections of the socket listeners together;
+	// nil means 1,024. One costs about 20 KiB while idle and at most 600 KiB.
+	SocketConns *listen.Limiter
+
+	// HTTPConns bounds the open connections of the HTTP listeners together; nil
+	// means 1,024.
+	HTTPConns *listen.Limiter
 
 	// Backpressure reports whether delivery is short of CPU time; nil means never. While it
 	// is, lines are parsed on half of the CPUs only, so that clients that never
@@ -116,6 +117,12 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.SocketConns == nil {
+		o.SocketConns = listen.NewLimiter(string(sourceSocket), 0, o.Log)
+	}
+	if o.HTTPConns == nil {
+		o.HTTPConns = listen.NewLimiter(string(sourceHTTP), 0, o.Log)
+	}
 	return o
 }
 
@@ -139,18 +146,6 @@ func (o Options) validate() error {
 			errs = append(errs, fmt.Errorf("%s %v is negative", d.name, d.value))
 		}
 	}
-	return errors.Join(append(errs, o.Rules.validate())...)
-}
-
-// validate joins every problem of r.
-func (r Rules) validate() error {
-	var errs []error
-	if r.MaxSocketConns < 0 {
-		errs = append(errs, fmt.Errorf("max socket connections %d is negative", r.MaxSocketConns))
-	}
-	if r.MaxHTTPConns < 0 {
-		errs = append(errs, fmt.Errorf("max http connections %d is negative", r.MaxHTTPConns))
-	}
 	return errors.Join(errs...)
 }
 
@@ -161,10 +156,8 @@ type Server struct {
 	metrics *metrics
 	handler http.Handler
 
-	socketConns connLimiter
-	httpConns   connLimiter
-	largeSlots  chan struct{} // one token per large body in memory
-	parsing     chan struct{} // one token per client that parses lines while delivery is busy
+	largeSlots chan struct{} // one token per large body in memory
+	parsing    chan struct{} // one token per client that parses lines while delivery is busy
 
 	full        alarm // Append answers ErrFull
 	rejectsFull alarm // Append answers ErrRejectsFull
@@ -205,14 +198,13 @@ func New(o Options) (*Server, error) {
 	s.full = alarm{log: o.Log, begun: "queue is full, events are refused", over: "queue has room again, events are taken"}
 	s.rejectsFull = alarm{log: o.Log, begun: "room for rejects is full, bad events are not kept", over: "rejects have room again, bad events are kept"}
 	s.unavailable = alarm{log: o.Log, begun: "queue does not answer as it should, events are refused", over: "queue works again, events are taken"}
-	s.socketConns = connLimiter{open: s.metrics.conns[sourceSocket], turned: s.metrics.turnedAway[sourceSocket], alarm: connAlarm(o.Log, sourceSocket)}
-	s.httpConns = connLimiter{open: s.metrics.conns[sourceHTTP], turned: s.metrics.turnedAway[sourceHTTP], alarm: connAlarm(o.Log, sourceHTTP)}
 	s.buffers.New = func() any { return new(make([]byte, largeRead)) }
 	s.batches.New = func() any { return new(batch) }
 	s.posts.New = func() any { return &post{body: make([]byte, 0, 4<<10)} }
 	s.cut, s.kill = context.WithCancel(context.Background())
 	s.handler = s.newHandler()
-	return s, s.SetRules(o.Rules)
+	s.SetRules(o.Rules)
+	return s, nil
 }
 
 // parseLimit is how many clients may parse lines at a time while delivery is busy,
@@ -220,15 +212,9 @@ func New(o Options) (*Server, error) {
 func parseLimit(threads int) int { return max(1, (threads-1)/2) }
 
 // SetRules replaces the rules for what comes from now on; nothing open is
-// closed. On an error the old rules stay.
-func (s *Server) SetRules(r Rules) error {
-	if err := r.validate(); err != nil {
-		return fmt.Errorf("ingest rules: %w", err)
-	}
-	r.MaxSocketConns = cmp.Or(r.MaxSocketConns, 1024)
-	r.MaxHTTPConns = cmp.Or(r.MaxHTTPConns, 1024)
+// closed.
+func (s *Server) SetRules(r Rules) {
 	s.rules.Store(&ruleset{Rules: r, keyed: r.Key != "", keySum: sha256.Sum256([]byte(r.Key))})
-	return nil
 }
 
 // Handler returns the HTTP handler, to be tested or embedded. It works until Run,

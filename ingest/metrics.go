@@ -10,11 +10,9 @@ import (
 // metrics are the counters of ingest. They count since the start of the
 // process; what the queue holds is its own account.
 type metrics struct {
-	accepted   map[source]prometheus.Counter
-	rejected   map[source]prometheus.Counter
-	refused    map[string]prometheus.Counter
-	conns      map[source]prometheus.Gauge
-	turnedAway map[source]prometheus.Counter
+	accepted map[source]prometheus.Counter
+	rejected map[source]prometheus.Counter
+	refused  map[string]prometheus.Counter
 }
 
 // refusals lists every reason for which an event is refused, that is, not kept:
@@ -44,27 +42,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "trackd_events_refused_total",
 		Help: "Events not kept, because there was no room or because their sender was told.",
 	}, []string{"reason"})
-	conns := auto.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "trackd_ingest_connections",
-		Help: "Open client connections, by kind of listener.",
-	}, []string{"source"})
-	turnedAway := auto.NewCounterVec(prometheus.CounterOpts{
-		Name: "trackd_ingest_connections_turned_away_total",
-		Help: "Client connections turned away because too many were open, by kind of listener.",
-	}, []string{"source"})
-
 	m := &metrics{
-		accepted:   make(map[source]prometheus.Counter),
-		rejected:   make(map[source]prometheus.Counter),
-		refused:    make(map[string]prometheus.Counter),
-		conns:      make(map[source]prometheus.Gauge),
-		turnedAway: make(map[source]prometheus.Counter),
+		accepted: make(map[source]prometheus.Counter),
+		rejected: make(map[source]prometheus.Counter),
+		refused:  make(map[string]prometheus.Counter),
 	}
 	for _, from := range []source{sourceSocket, sourceHTTP} {
 		m.accepted[from] = taken.WithLabelValues(string(from), "accepted")
 		m.rejected[from] = taken.WithLabelValues(string(from), "rejected")
-		m.conns[from] = conns.WithLabelValues(string(from))
-		m.turnedAway[from] = turnedAway.WithLabelValues(string(from))
 	}
 	for _, reason := range refusals() {
 		m.refused[reason] = refused.WithLabelValues(reason)

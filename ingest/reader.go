@@ -38,7 +38,11 @@ func (c *conn) readAll() {
 
 // fill waits for more bytes. Its error is the reason why there will be none.
 func (c *conn) fill() error {
-	c.fitBuffer()
+	// After a read that filled the small buffer, more is probably there.
+	if c.large == nil && c.crowded {
+		c.large = c.server.buffers.Get().(*[]byte)
+		c.in.use(*c.large)
+	}
 	for {
 		left, err := c.arm()
 		if err != nil {
@@ -61,8 +65,14 @@ func (c *conn) fill() error {
 	}
 }
 
-// read reads once and takes the time it took off left, if that is given.
+// read reads once and takes the time it took off left, if that is given. A
+// client that owes no rest of a line is idle meanwhile, and may be closed to
+// make room for another.
 func (c *conn) read(left *time.Duration) (int, error) {
+	if !c.in.unfinished() {
+		c.net.Idle()
+		defer c.net.Busy()
+	}
 	space := c.in.space()
 	var began time.Time
 	if left != nil {
@@ -78,14 +88,6 @@ func (c *conn) read(left *time.Duration) (int, error) {
 		c.lastBytes -= n
 	}
 	return n, err
-}
-
-// fitBuffer lends the connection a large buffer after a read fills the small buffer.
-func (c *conn) fitBuffer() {
-	if c.large == nil && c.crowded {
-		c.large = c.server.buffers.Get().(*[]byte)
-		c.in.use(*c.large)
-	}
 }
 
 // returnLarge gives the large buffer back, if there is one. It is no longer
@@ -188,6 +190,9 @@ func (c *conn) finish(end error) {
 	case errors.Is(end, errUnfinished):
 		c.giveUp(notice{Code: codeUnfinished, Message: fmt.Sprintf(
 			"the rest of line %d did not come within %v", c.in.current(), c.server.opts.LineTimeout)})
+	case errors.Is(end, errStopping) && errors.Is(context.Cause(c.reading), errEvicted):
+		c.giveUp(notice{Code: codeIdleClosed, Message: fmt.Sprintf(
+			"every place was taken and this connection had been idle longest: it is closed, and line %d and those after it were not read; connect again", c.in.current())})
 	case errors.Is(end, errStopping):
 		c.giveUp(notice{Code: codeStopping, Message: fmt.Sprintf(
 			"trackd is stopping and did not read line %d and those after it", c.in.current())})

@@ -8,10 +8,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"trackd/internal/listen"
 )
 
 // Listeners are the listeners to serve. Run closes them.
@@ -65,17 +66,29 @@ func (s *Server) serveLines(stopping context.Context, ln net.Listener) error {
 	defer conns.Wait()
 	defer stop() // a listener that failed ends its clients too
 	defer ln.Close()
-	defer context.AfterFunc(stopping, func() { stopAccepting(ln) })()
+	bounded := s.opts.SocketConns.Listener(ln)
+	defer context.AfterFunc(stopping, func() { stopAccepting(bounded) })()
 	for {
-		nc, err := s.accept(stopping, ln)
+		nc, err := bounded.Accept()
 		switch {
-		case err == nil:
-			s.welcome(stopping, nc, &conns)
-		case stopping.Err() != nil: // the shutdown closed the listener
+		case err != nil && stopping.Err() != nil: // the shutdown closed the listener
 			return nil
-		default:
+		case err != nil:
 			return fmt.Errorf("accept on %v: %w", ln.Addr(), err)
 		}
+		if c := nc.(*listen.Conn); !c.TurnedAway() {
+			conns.Go(func() { s.serveConn(stopping, c) })
+			continue
+		}
+
+		// Nobody is idle, so this client cannot take anybody's place.
+		nc.SetWriteDeadline(time.Now().Add(stopReadWait)) // a fresh socket has room; whatever happens, others wait
+		text := appendJSON(nil, notice{Code: codeTooMany, Message: fmt.Sprintf(
+			"all %d connections are in use; nothing was read, try again later", s.opts.SocketConns.Max())})
+		if _, err := nc.Write(append(text, '\n')); err != nil {
+			s.opts.Log.Debug("socket client turned away unable to be told why", "error", err)
+		}
+		nc.Close()
 	}
 }
 
@@ -88,60 +101,6 @@ func stopAccepting(ln net.Listener) {
 	}
 }
 
-// accept is ln.Accept, except that it waits out a shortage of descriptors or
-// memory.
-func (s *Server) accept(stopping context.Context, ln net.Listener) (net.Conn, error) {
-	const pause = 100 * time.Millisecond
-	for short := false; ; short = true {
-		nc, err := ln.Accept()
-		if !isShortage(err) {
-			return nc, err
-		}
-		if !short {
-			s.opts.Log.Warn("a connection cannot be accepted, will try again", "error", err)
-		}
-		select {
-		case <-time.After(pause):
-		case <-stopping.Done():
-		}
-		if stopping.Err() != nil {
-			return nil, err
-		}
-	}
-}
-
-// isShortage reports whether err, from Accept, will pass.
-func isShortage(err error) bool {
-	for _, passing := range []error{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
-	} {
-		if errors.Is(err, passing) {
-			return true
-		}
-	}
-	return false
-}
-
-// welcome serves nc in a goroutine of conns, or turns it away.
-func (s *Server) welcome(stopping context.Context, nc net.Conn, conns *sync.WaitGroup) {
-	limit := s.rules.Load().MaxSocketConns
-	if s.socketConns.enter(limit) == 0 {
-		conns.Go(func() {
-			defer s.socketConns.leave()
-			s.serveConn(stopping, nc)
-		})
-		return
-	}
-	defer s.socketConns.leave()
-	defer nc.Close()
-	nc.SetWriteDeadline(time.Now().Add(stopReadWait)) // a fresh socket has room; whatever happens, others wait
-	text := appendJSON(nil, notice{Code: codeTooMany, Message: fmt.Sprintf(
-		"all %d connections are in use; nothing was read, try again later", limit)})
-	if _, err := nc.Write(append(text, '\n')); err != nil {
-		s.opts.Log.Debug("socket client turned away unable to be told why", "error", err)
-	}
-}
-
 // serveHTTP serves one HTTP listener until stopping ends.
 func (s *Server) serveHTTP(stopping context.Context, ln net.Listener) error {
 	var conns sync.WaitGroup
@@ -150,7 +109,7 @@ func (s *Server) serveHTTP(stopping context.Context, ln net.Listener) error {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		failed = srv.Serve(ln)
+		failed = srv.Serve(s.opts.HTTPConns.Listener(ln))
 	}()
 	select {
 	case <-served:
@@ -178,34 +137,24 @@ func (s *Server) newHTTPServer(conns *sync.WaitGroup) *http.Server {
 		IdleTimeout:       s.opts.IdleTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
-		ConnContext:       s.enterHTTP,
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			return context.WithValue(ctx, turnedAway{}, nc.(*listen.Conn).TurnedAway())
+		},
+		ConnState: func(nc net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
 				conns.Add(1)
+			case http.StateActive:
+				nc.(*listen.Conn).Busy()
+			case http.StateIdle:
+				nc.(*listen.Conn).Idle()
 			case http.StateClosed:
-				s.httpConns.leave()
 				conns.Done()
 			}
 		},
 	}
 }
 
-// overflow is how many HTTP connections beyond the limit are kept for as long
-// as it takes to answer them 503. What is beyond that is closed at once.
-const overflow = 64
-
-// turnedAway marks the context of an HTTP connection beyond the limit.
+// turnedAway is the key under which the context of a request says whether its
+// connection found no place.
 type turnedAway struct{}
-
-// enterHTTP counts nc, which net/http has just accepted.
-func (s *Server) enterHTTP(ctx context.Context, nc net.Conn) context.Context {
-	beyond := s.httpConns.enter(s.rules.Load().MaxHTTPConns)
-	if beyond > overflow {
-		nc.Close()
-	}
-	if beyond > 0 {
-		return context.WithValue(ctx, turnedAway{}, true)
-	}
-	return ctx
-}

@@ -19,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"trackd/event"
+	"trackd/internal/listen"
 	"trackd/queue"
 )
 
@@ -151,6 +152,19 @@ func (p *pipes) Accept() (net.Conn, error) {
 
 func (p *pipes) Close() error   { p.close(); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// placed returns nc with a place among the socket's connections.
+func placed(t testing.TB, s *Server, nc net.Conn) *listen.Conn {
+	t.Helper()
+	ln := newPipes()
+	ln.conns = make(chan net.Conn, 1)
+	ln.conns <- nc
+	c, err := s.opts.SocketConns.Listener(ln).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.(*listen.Conn)
+}
 
 // dial connects a client.
 func (p *pipes) dial(t testing.TB) *client {
