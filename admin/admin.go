@@ -43,6 +43,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"trackd/internal/listen"
 	"trackd/internal/status"
 	"trackd/queue"
 )
@@ -81,6 +82,12 @@ type Options struct {
 	// and an error when ctx ends first. Default: that the queue answers is enough.
 	Alive func(ctx context.Context) error
 
+	Clients func() status.Clients // how clients get in; default: nothing is said of them
+
+	// SocketConns and HTTPConns bound the connections of the listeners for
+	// actions and for pages; nil means 1,024 each.
+	SocketConns, HTTPConns *listen.Limiter
+
 	Version  string               // of trackd; default "dev"
 	Registry *prometheus.Registry // default: a new one; metrics of the queue are added
 	Log      *slog.Logger         // default: discard
@@ -89,6 +96,15 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Alive == nil {
 		o.Alive = func(context.Context) error { return nil }
+	}
+	if o.Clients == nil {
+		o.Clients = func() status.Clients { return status.Clients{} }
+	}
+	if o.SocketConns == nil {
+		o.SocketConns = listen.NewLimiter("admin_socket", 0, o.Log)
+	}
+	if o.HTTPConns == nil {
+		o.HTTPConns = listen.NewLimiter("admin_http", 0, o.Log)
 	}
 	if o.Version == "" {
 		o.Version = "dev"
@@ -176,17 +192,23 @@ func (s *Server) Run(ctx context.Context, listeners Listeners) error {
 	for _, ln := range listeners.Pages {
 		// Whoever can reach these may be slow on purpose.
 		srv := &http.Server{Handler: s.pages, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-		s.serve(ctx, group, srv, ln)
+		s.serve(ctx, group, srv, s.opts.HTTPConns.Listener(ln))
 	}
 	for _, ln := range listeners.Actions {
 		// A listing takes as long as its reader, who is trusted.
-		s.serve(ctx, group, &http.Server{Handler: s.actions, ReadHeaderTimeout: 10 * time.Second}, ln)
+		s.serve(ctx, group, &http.Server{Handler: s.actions, ReadHeaderTimeout: 10 * time.Second}, s.opts.SocketConns.Listener(ln))
 	}
 	return group.Wait()
 }
 
 func (s *Server) serve(ctx context.Context, group *errgroup.Group, srv *http.Server, ln net.Listener) {
 	srv.IdleTimeout = time.Minute
+	srv.ConnState = func(nc net.Conn, state http.ConnState) {
+		listen.NoteState(nc, state)
+		if c := nc.(*listen.Conn); c.TurnedAway() {
+			c.Close()
+		}
+	}
 	srv.ErrorLog = slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug)
 	group.Go(func() error {
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

@@ -31,6 +31,7 @@ func (s *Server) Status(ctx context.Context) (status.Report, error) {
 		Upstream: up,
 		Dead:     status.Dead{ByReason: byReason, Bytes: st.RejectBytes, Samples: st.SampleBytes},
 		Disk:     status.Disk{Bytes: st.Bytes, MaxBytes: st.MaxBytes, FreeBytes: st.FreeBytes, Damaged: orEmpty(st.Damaged)},
+		Clients:  s.opts.Clients(),
 		Reload:   s.opts.Control.LastReload(),
 		Alarms:   orEmpty(st.Alarms),
 	}, nil

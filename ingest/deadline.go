@@ -9,7 +9,10 @@ import (
 const (
 	// stopReadWait is how long a stopping server waits for bytes that are on their way
 	// through the kernel.
-	stopReadWait = 20 * time.Millisecond
+	// For one client that must make room for another it is evictReadWait: the
+	// next newcomers wait for that.
+	stopReadWait  = 20 * time.Millisecond
+	evictReadWait = 2 * time.Millisecond
 
 	// maxLastWait bounds those waits for one client in all, which may send a
 	// byte now and then, and maxLastBytes what is still read from it, which may
@@ -83,6 +86,10 @@ func (c *conn) arm() (left *time.Duration, err error) {
 	if c.lastBytes <= 0 {
 		return nil, errStopping
 	}
-	c.net.SetReadDeadline(time.Now().Add(min(stopReadWait, c.lastLeft))) // in the past once nothing is left
+	wait := stopReadWait
+	if errors.Is(context.Cause(c.reading), errEvicted) {
+		wait = evictReadWait
+	}
+	c.net.SetReadDeadline(time.Now().Add(min(wait, c.lastLeft))) // in the past once nothing is left
 	return &c.lastLeft, nil
 }

@@ -141,13 +141,10 @@ func (s *Server) newHTTPServer(conns *sync.WaitGroup) *http.Server {
 			return context.WithValue(ctx, turnedAway{}, nc.(*listen.Conn).TurnedAway())
 		},
 		ConnState: func(nc net.Conn, state http.ConnState) {
+			listen.NoteState(nc, state)
 			switch state {
 			case http.StateNew:
 				conns.Add(1)
-			case http.StateActive:
-				nc.(*listen.Conn).Busy()
-			case http.StateIdle:
-				nc.(*listen.Conn).Idle()
 			case http.StateClosed:
 				conns.Done()
 			}

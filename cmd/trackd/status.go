@@ -168,6 +168,7 @@ func statusRows(s status.Report) [][2]string {
 		{"disk", diskRow(s.Disk)},
 		{"account", accountRow(s.Account)},
 	}
+	rows = append(rows, clientRows(s.Clients)...)
 	if len(s.Disk.Damaged) > 0 {
 		rows = append(rows, [2]string{"damaged", strings.Join(s.Disk.Damaged, "\n") + "\nkept aside; what they could not show is counted as lost"})
 	}

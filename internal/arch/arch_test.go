@@ -54,6 +54,7 @@ const (
 	event  = module + "/event"
 	queue  = module + "/queue"
 	status = module + "/internal/status"
+	listen = module + "/internal/listen"
 
 	anything = "*"
 )
@@ -65,9 +66,9 @@ var plan = map[string]imports{
 	"queue/boltqueue":      {[]string{queue, event, bbolt, compress, sys}, "a backend knows the contract, never who calls it"},
 	"queue/pgqueue":        {[]string{queue, event, pgx}, "a backend knows the contract, never who calls it"},
 	"queue/queuetest":      {[]string{queue, event, goCmp}, "the suite tests the contract, so that every backend can run it"},
-	"ingest":               {[]string{queue, event, json, compress, prometheus, errgroup}, "what takes events must work with any backend and without what delivers them"},
+	"ingest":               {[]string{queue, event, status, listen, json, compress, prometheus, errgroup}, "what takes events must work with any backend and without what delivers them"},
 	"sender":               {[]string{queue, event, status, backoff, rate, prometheus, errgroup}, "what delivers events must work with any backend and without what takes them"},
-	"admin":                {[]string{queue, event, status, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
+	"admin":                {[]string{queue, event, status, listen, json, prometheus, errgroup}, "it shows and mends the queue through the contract alone"},
 	"config":               {[]string{yaml}, "settings are plain data: what they mean to a package, internal/daemon says"},
 	"internal/listen":      {[]string{sys}, "a socket is a socket, whoever serves on it"},
 	"internal/tuning":      {nil, "it sets a process up and knows nothing of what runs in it"},

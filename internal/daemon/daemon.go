@@ -20,7 +20,8 @@
 //	systemd ◀── supervise      └──▶ rules of ingest, settings of the sender
 //
 // Reading order: daemon.go (start, run, stop), listeners.go with activation.go
-// (what is listened on), control.go (what operators order), reload.go (what a
+// (what is listened on) and
+// connections.go (how many may come), control.go (what operators order), reload.go (what a
 // changed configuration does), supervise.go (what systemd is told), import.go.
 package daemon
 
@@ -41,7 +42,9 @@ import (
 	"trackd/admin"
 	"trackd/config"
 	"trackd/ingest"
+	"trackd/internal/status"
 	"trackd/internal/systemd"
+	"trackd/internal/tuning"
 	"trackd/queue/boltqueue"
 	"trackd/sender"
 )
@@ -114,6 +117,16 @@ func New(o Options) (d *Daemon, err error) {
 	}
 	d.push("queue", q.Close)
 
+	files, err := tuning.OpenFiles()
+	if err != nil {
+		return nil, err
+	}
+	conns, err := newConnections(files, cfg.Sender.Workers, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	conns.register(registry)
+
 	// Nobody is served on the listeners before Run; clients that connect wait.
 	if err := d.listen(cfg, o.Sockets); err != nil {
 		return nil, err
@@ -129,6 +142,8 @@ func New(o Options) (d *Daemon, err error) {
 	d.ingest, err = ingest.New(ingest.Options{
 		Queue:           q,
 		Rules:           rules,
+		SocketConns:     conns.socket,
+		HTTPConns:       conns.http,
 		Backpressure:    d.sender.Busy,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Log:             o.Log,
@@ -168,10 +183,13 @@ func New(o Options) (d *Daemon, err error) {
 			}
 			return takeIn(ctx, d.ingest.Handler(), inForce.Load().Key, raw)
 		},
-		Alive:    func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
-		Version:  o.Version,
-		Registry: registry,
-		Log:      o.Log,
+		Alive:       func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
+		Clients:     func() status.Clients { return status.Clients{Connections: conns.status()} },
+		SocketConns: conns.adminSocket,
+		HTTPConns:   conns.adminHTTP,
+		Version:     o.Version,
+		Registry:    registry,
+		Log:         o.Log,
 	})
 	return d, err
 }

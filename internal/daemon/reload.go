@@ -268,14 +268,12 @@ func (r *reloader) enforce(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := r.ingest.SetRules(rules); err != nil {
-		return err
-	}
 	if senderSettings(c) != senderSettings(r.current) { // else the rate limit would forget what it has learned
 		if err := r.sender.Reload(senderSettings(c)); err != nil {
-			return errors.Join(err, r.ingest.SetRules(*r.rules.Load())) // all or nothing
+			return err
 		}
 	}
+	r.ingest.SetRules(rules)
 	r.rules.Store(&rules)
 	r.Level.Set(c.Log.Level)
 	return nil

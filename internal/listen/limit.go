@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -308,4 +309,16 @@ func (c *Conn) Close() error {
 	close(l.freed)
 	l.freed = make(chan struct{})
 	return err
+}
+
+// NoteState tells a connection of a Limiter what net/http says of it, to be
+// called from [http.Server.ConnState]. net/http calls a connection active only
+// once it has read the head of a request: one that dawdles over it is idle.
+func NoteState(nc net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateActive:
+		nc.(*Conn).Busy()
+	case http.StateIdle:
+		nc.(*Conn).Idle()
+	}
 }

@@ -7,7 +7,7 @@
 //
 // Reading order: status.go (the whole document), account.go (the conservation
 // law), upstream.go (the destination), outlook.go (the backlog and what will
-// become of it).
+// become of it), clients.go (who gets in and who does not).
 package status
 
 import (
@@ -29,6 +29,7 @@ type Report struct {
 	Upstream Upstream  `json:"upstream"`
 	Dead     Dead      `json:"dead_letters"`
 	Disk     Disk      `json:"disk"`
+	Clients  Clients   `json:"clients"`
 	Reload   Reload    `json:"reload"`
 	Alarms   []string  `json:"alarms"`
 }

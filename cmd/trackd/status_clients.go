@@ -1,0 +1,27 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"trackd/internal/status"
+)
+
+// recently is how long trouble with clients is shown after it was last seen.
+const recently = time.Hour
+
+// clientRows tells of clients that had trouble getting in within the last hour.
+func clientRows(c status.Clients) (rows [][2]string) {
+	var crowded []string
+	for _, l := range c.Connections {
+		if time.Since(l.LastCrowded) < recently {
+			crowded = append(crowded, fmt.Sprintf("%s: %d of %d in use, all of them %s ago; since the start %d idle ones closed for others, %d turned away",
+				l.Listener, l.Open, l.Max, ago(l.LastCrowded), l.ClosedIdle, l.TurnedAway))
+		}
+	}
+	if len(crowded) > 0 {
+		rows = append(rows, [2]string{"clients", strings.Join(crowded, "\n")})
+	}
+	return rows
+}
