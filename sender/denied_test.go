@@ -39,15 +39,15 @@ func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
 				q.add(ids("e", c.events)...)
 				time.Sleep(c.after)
 
-				line := snd.Upstream()
-				if line.State != sender.Denied || !strings.Contains(line.Why, "key") || line.NextProbe.IsZero() {
-					t.Errorf("line = %+v, want denied, with what to do about the key", line)
+				up := snd.Upstream()
+				if up.State != sender.Denied || !strings.Contains(up.Why, "key") || up.NextProbe.IsZero() {
+					t.Errorf("upstream is %+v, want denied, with what to do about the key", up)
 				}
 				if n := len(s.seen()); n > 3*60 {
 					t.Errorf("%d requests in three hours", n)
 				}
-				if n := book.count("delivery paused"); n != 1 {
-					t.Errorf("%d log lines say that delivery paused, want 1", n)
+				if n := book.count("the destination denies us: probing until it is mended"); n != 1 {
+					t.Errorf("%d log lines say that the destination denies us, want 1", n)
 				}
 				if err := snd.Reload(sender.Settings{Key: "right"}); err != nil {
 					t.Fatal(err)
@@ -57,8 +57,8 @@ func TestAWrongKeyPausesTheLineAndTheRightOneResumesItAtOnce(t *testing.T) {
 				if took := s.firstPass(t, from).Sub(from); took > 100*time.Millisecond {
 					t.Errorf("first delivery %v after the key was mended", took)
 				}
-				if line := snd.Upstream(); line.State != sender.Open {
-					t.Errorf("line = %+v, want open", line)
+				if up := snd.Upstream(); up.State != sender.Open {
+					t.Errorf("upstream is %+v, want open", up)
 				}
 				if n := book.count("delivery recovered"); n != 1 {
 					t.Errorf("%d log lines say that delivery recovered, want 1", n)
@@ -101,12 +101,12 @@ func TestAWrongAddressNeverReachesDeadLetters(t *testing.T) {
 				if n := len(s.seen()); n > 5*60 {
 					t.Errorf("%d requests in five hours", n)
 				}
-				line := snd.Upstream()
-				if line.State != sender.Denied || !strings.Contains(line.Why, c.why) {
-					t.Errorf("line = %+v, want denied because of %q", line, c.why)
+				up := snd.Upstream()
+				if up.State != sender.Denied || !strings.Contains(up.Why, c.why) {
+					t.Errorf("upstream is %+v, want denied because of %q", up, c.why)
 				}
-				if n := book.count("delivery paused"); n != 1 || !strings.Contains(book.lines[0], c.why) {
-					t.Errorf("logged %d times that delivery paused, want once, because of %q: %q", n, c.why, book.lines)
+				if n := book.count("the destination denies us: probing until it is mended"); n != 1 || !strings.Contains(book.lines[0], c.why) {
+					t.Errorf("logged %d times that the destination denies us, want once, because of %q: %q", n, c.why, book.lines)
 				}
 				s.set(passes)
 				snd.ProbeNow()
@@ -169,8 +169,8 @@ func TestPauseStopsAndResumeGoesOn(t *testing.T) {
 		if n := len(s.seen()); n != 0 {
 			t.Errorf("%d requests while paused", n)
 		}
-		if line := snd.Upstream(); line.State != sender.Paused || line.Why == "" {
-			t.Errorf("line = %+v, want paused", line)
+		if up := snd.Upstream(); up.State != sender.Paused || up.Why == "" {
+			t.Errorf("upstream is %+v, want paused", up)
 		}
 		if _, _, leased, _ := q.account(); leased != 0 {
 			t.Errorf("%d events leased while paused", leased)

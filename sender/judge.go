@@ -16,8 +16,18 @@ const (
 	untried           // we cut the attempt off ourselves: nothing was learned
 )
 
-// troubles reports whether v may speak of the line, not of one event alone.
+// troubles reports whether v may speak of the upstream, not of one event alone.
 func (v verdict) troubles() bool { return v == retry || v == deny }
+
+// aboutUs reports whether r cannot be about one event: key, address or proxy are
+// wrong for all. A 403 may be a firewall's that rejects some bodies.
+func (r result) aboutUs() bool {
+	switch r {
+	case resultUnauthorized, resultNotFound, resultRedirect, resultProxyAuth:
+		return true
+	}
+	return false
+}
 
 // result names what came of an attempt. The set is closed: it labels metrics.
 type result string

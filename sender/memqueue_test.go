@@ -1,6 +1,7 @@
 package sender_test
 
 import (
+	"container/heap"
 	"context"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ type memQueue struct {
 	mu     sync.Mutex
 	back   []queue.Delivery // returned: before ready
 	ready  []queue.Delivery
-	parked []parked
+	parked parkedEvents
 	leased map[queue.Address]queue.Delivery
 	seq    uint64
 	closed bool
@@ -29,9 +30,22 @@ type memQueue struct {
 	batches   []int
 }
 
-type parked struct {
+type parkedEvent struct {
 	queue.Delivery
 	due time.Time
+}
+
+// parkedEvents is a heap, the soonest due first.
+type parkedEvents []*parkedEvent
+
+func (p parkedEvents) Len() int           { return len(p) }
+func (p parkedEvents) Less(i, j int) bool { return p[i].due.Before(p[j].due) }
+func (p parkedEvents) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
+func (p *parkedEvents) Push(x any)        { *p = append(*p, x.(*parkedEvent)) }
+func (p *parkedEvents) Pop() any {
+	last := (*p)[len(*p)-1]
+	*p = (*p)[:len(*p)-1]
+	return last
 }
 
 func newMemQueue() *memQueue {
@@ -87,7 +101,7 @@ func (q *memQueue) due(max int) (ds []queue.Delivery, wait time.Duration, change
 	for len(ds) < max {
 		before := len(ds)
 		if len(q.parked) > 0 && !q.parked[0].due.After(now) {
-			ds, q.parked = append(ds, q.parked[0].Delivery), q.parked[1:]
+			ds = append(ds, heap.Pop(&q.parked).(*parkedEvent).Delivery)
 		}
 		if len(ds) < max {
 			if d, ok := q.next(); ok {
@@ -119,6 +133,10 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 	for _, o := range outcomes {
 		d, ok := q.leased[o.Address]
 		if !ok {
+			if i := slices.IndexFunc(q.parked, func(p *parkedEvent) bool { return p.Address == o.Address }); i >= 0 && o.Verb == queue.Bury {
+				q.dead[q.parked[i].Event.ID] = o
+				heap.Remove(&q.parked, i)
+			}
 			continue
 		}
 		delete(q.leased, o.Address)
@@ -129,8 +147,9 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 			q.returned++
 			back = append(back, d)
 		case queue.Retry:
-			d.Attempts, d.Strikes, d.Successes = o.Attempts, o.Strikes, o.Successes
-			q.park(d, time.Now().Add(o.Delay))
+			d.Attempts, d.Strikes, d.Successes, d.FirstFailed = o.Attempts, o.Strikes, o.Successes, o.FirstFailed
+			d.LastStatus, d.LastDetail = o.Status, o.Detail
+			heap.Push(&q.parked, &parkedEvent{d, time.Now().Add(o.Delay)})
 		case queue.Bury:
 			q.dead[d.Event.ID] = o
 		}
@@ -151,12 +170,6 @@ func (q *memQueue) next() (d queue.Delivery, ok bool) {
 	}
 	d, *from = (*from)[0], (*from)[1:]
 	return d, true
-}
-
-// park keeps q.parked in the order of due times.
-func (q *memQueue) park(d queue.Delivery, due time.Time) {
-	i, _ := slices.BinarySearchFunc(q.parked, due, func(p parked, due time.Time) int { return p.due.Compare(due) })
-	q.parked = slices.Insert(q.parked, i, parked{d, due})
 }
 
 func (q *memQueue) close() {
@@ -188,4 +201,22 @@ func wantAccount(t testing.TB, q *memQueue, delivered, dead int) {
 		t.Errorf("delivered %d, queued %d, leased %d, dead %d; want %d, 0, 0, %d",
 			gotDelivered, queued, leased, gotDead, delivered, dead)
 	}
+}
+
+// restart makes q what the next process finds: everything is due, and of the
+// evidence only strikes and first failure are left.
+func (q *memQueue) restart() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var left []queue.Delivery
+	for _, p := range q.parked {
+		left = append(left, p.Delivery)
+	}
+	left = append(append(left, q.back...), q.ready...)
+	slices.SortFunc(left, func(a, b queue.Delivery) int { return a.Address.Compare(b.Address) })
+	for i := range left {
+		d := &left[i]
+		d.Attempts, d.LastStatus, d.LastDetail, d.Successes = 0, 0, "", 0
+	}
+	q.ready, q.back, q.parked = left, nil, nil
 }

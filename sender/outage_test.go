@@ -157,7 +157,7 @@ func TestAnOutageWithOneEventInTheQueueEndsForItToo(t *testing.T) {
 		q.add("lone")
 		time.Sleep(72 * time.Hour)
 		if got := snd.Upstream().State; got != sender.Probing {
-			t.Errorf("line is %s, want probing", got)
+			t.Errorf("upstream is %s, want probing", got)
 		}
 		if n := len(s.seen()); n > 72*36 {
 			t.Errorf("%d requests in 72 hours for one event", n)
@@ -214,8 +214,8 @@ func TestDeadKeptAliveConnectionsAreNoOutage(t *testing.T) {
 		s.forget()
 		q.add(ids("b", 16)...)
 		time.Sleep(250 * time.Millisecond)
-		if line := snd.Upstream(); line.Delivered != 32 || line.Failures != 0 {
-			t.Errorf("line = %+v, want 32 delivered and no failure", line)
+		if up := snd.Upstream(); up.Delivered != 32 || up.Failures != 0 {
+			t.Errorf("upstream is %+v, want 32 delivered and no failure", up)
 		}
 		snd.end(t)
 	})

@@ -23,7 +23,7 @@ func TestAnEventThatAlwaysFailsIsBuriedAndHoldsNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, s := newMemQueue(), newSite(t)
-				snd := start(t, q, s, nil)
+				snd := start(t, q, s, func(o *sender.Options) { o.PoisonAfter = time.Hour })
 				s.set(except(is("bad"), odd, passes))
 				q.add("bad")
 				for i := range 2 * 60 * 6 { // ten seconds apart, for two hours
@@ -59,12 +59,12 @@ func (s *site) longestGap() (worst time.Duration) {
 	return worst
 }
 
-func TestPoisonDoesNotHoldALineThatIsProbing(t *testing.T) {
+func TestPoisonDoesNotHoldUpARecovery(t *testing.T) {
 	for name, odd := range map[string]reply{"500": says(500, ""), "403": says(403, "blocked")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, s := newMemQueue(), newSite(t)
-				snd := start(t, q, s, nil)
+				snd := start(t, q, s, func(o *sender.Options) { o.PoisonAfter = -1 })
 				bad := ids("bad", 5)
 				s.set(says(503, ""))
 				for i, id := range bad {
@@ -73,7 +73,7 @@ func TestPoisonDoesNotHoldALineThatIsProbing(t *testing.T) {
 				}
 				time.Sleep(2 * time.Hour)
 				if got := snd.Upstream().State; got != sender.Probing {
-					t.Fatalf("line is %s, want probing", got)
+					t.Fatalf("upstream is %s, want probing", got)
 				}
 				s.set(except(is(bad...), odd, passes))
 				up := time.Now()
@@ -141,7 +141,7 @@ func TestWithEverythingFailingNobodyIsBuried(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, s := newMemQueue(), newSite(t)
-				snd := start(t, q, s, func(o *sender.Options) { o.MaxAttempts = 2 })
+				snd := start(t, q, s, func(o *sender.Options) { o.MaxAttempts = 2; o.PoisonAfter = -1 })
 				q.add(ids("before", 50)...) // a healthy past
 				time.Sleep(time.Minute)
 				s.set(trouble)
@@ -160,7 +160,7 @@ func TestAHalfDeadDestinationBuriesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, s := newMemQueue(), newSite(t)
 		dice := rand.New(rand.NewPCG(1, 2))
-		snd := start(t, q, s, func(o *sender.Options) { o.MaxAttempts = 5; o.Workers = 1 })
+		snd := start(t, q, s, func(o *sender.Options) { o.MaxAttempts = 5; o.Workers = 1; o.PoisonAfter = -1 })
 		s.set(func(w http.ResponseWriter, r *http.Request, id string) int {
 			if dice.IntN(10) > 0 {
 				return says(500, "")(w, r, id)

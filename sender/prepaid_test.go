@@ -63,7 +63,7 @@ func TestAProbeThatWasCancelledByOthersIsNotTheLast(t *testing.T) {
 		q.add(ids("e", 3)...)
 		time.Sleep(time.Minute)
 		if got := snd.Upstream().State; got != sender.Open {
-			t.Errorf("line is %s, want open", got)
+			t.Errorf("upstream is %s, want open", got)
 		}
 		snd.end(t)
 		wantAccount(t, q, 3, 0)

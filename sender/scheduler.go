@@ -5,78 +5,78 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"trackd/queue"
 )
 
 // scheduler is one Run of a Sender. Its plain fields are owned by the goroutine
-// in loop; the channels lead to its crew.
+// in loop; the channels and jobs lead to the others.
 type scheduler struct {
 	*Sender
 
-	wants   chan int  // to the leaser, capacity 1
-	loans   chan loan // from the leaser, capacity 1
-	jobs    chan job  // to the workers, capacity maxLaunched
+	wants   chan int   // to the leaser, capacity 1
+	leases  chan lease // from the leaser, capacity 1
+	jobs    *jobs      // to the workers
 	reports chan report
 	batches chan []queue.Outcome // to the settler
 
-	// halted tells the workers to try none of the jobs that wait for them, but
-	// for probes. So does troubles, which counts the reports of trouble that are
-	// on their way: nobody goes on before it is known what they mean.
-	halted   atomic.Bool
-	troubles atomic.Int32
+	window   window       // leased, never answered
+	retries  []*item      // leased, have failed: to be sent again
+	parked   parked       // failed, wait in the queue
+	launched int          // jobs not reported yet
+	ahead    int          // of those, how many no worker can have had in hand since the last step
+	asked    bool         // the leaser is at work
+	credit   float64      // of retries, for their share of what is sent
+	newest   bool         // the newest fresh event was sent last, not the oldest
+	flying   [sources]int // of launched, by where they were taken from
 
-	held     []queue.Delivery // leased, not launched yet
-	spare    *spare
-	launched int  // jobs not reported yet
-	ahead    int  // of those, how many no worker can have had in hand since the last step
-	asked    bool // the leaser is at work
-	askedAt  time.Time
 	outcomes []queue.Outcome // for the settler, when it is free
 	oldest   time.Time       // when outcomes began to gather; zero: there are none
+
+	// Parked events that were buried, with their outcomes in outcomes, or in the
+	// batch the settler has: a lease that brings one came before the settling.
+	burying, settlingBuried map[queue.Address]bool
+
 	stopping bool
-	err      error // why, if not by the context
-
-	begin time.Time // of Run, with both clocks
-}
-
-// spare is an event that failed when the line closed, or as the last probe. It
-// is kept at hand instead of being parked in the queue, so that a kick finds
-// something to send even if all there is was tried a moment ago.
-type spare struct {
-	delivery queue.Delivery
-	due      time.Time // when it would be tried again without a kick
+	err      error     // why, if not by the context
+	begin    time.Time // of Run, with both clocks
+	swept    time.Time // when events were last looked at for their age
 }
 
 const (
-	chunk       = 64   // leased at once at most while the line is open
-	candidates  = 16   // leased to choose a probe from
+	chunk       = 64   // leased at once at most while the upstream is open and the rate is low
+	fill        = 256  // leased at once to have candidates for probes
+	maxRetries  = 1024 // failed events kept at hand
 	maxOutcomes = 1024 // unsettled; with more nothing new is sent
 
 	// gather is how long an outcome may wait for others to be settled with.
 	gather = 5 * time.Millisecond
 
-	// patience is how long a fresh candidate may take to come before the spare is
-	// the probe.
-	patience = 20 * time.Millisecond
+	// sweepEvery is how often events that are held here are looked at for their age.
+	sweepEvery = time.Minute
 )
 
 func newScheduler(s *Sender) *scheduler {
 	return &scheduler{
 		Sender:  s,
 		wants:   make(chan int, 1),
-		loans:   make(chan loan, 1),
-		jobs:    make(chan job, s.maxLaunched()),
+		leases:  make(chan lease, 1),
+		jobs:    newJobs(),
 		reports: make(chan report, s.maxLaunched()),
 		batches: make(chan []queue.Outcome),
+		parked:  parked{known: map[queue.Address]*item{}},
+		burying: map[queue.Address]bool{},
 		begin:   time.Now(),
 	}
 }
 
-// run starts the crew, schedules until everything is settled, and sees the crew
-// off.
+// maxLaunched is how many jobs there may be: one in the hand of each worker, and
+// one each to go on with, so that none waits for the scheduler to come round.
+func (s *Sender) maxLaunched() int { return 2 * s.workers }
+
+// run starts the other goroutines, schedules until everything is settled, and
+// stops them.
 func (s *scheduler) run(ctx context.Context) error {
 	base := context.WithoutCancel(ctx)
 	leasing, stopLeasing := context.WithCancel(base)
@@ -86,11 +86,11 @@ func (s *scheduler) run(ctx context.Context) error {
 	defer cut()
 	defer giveUp()
 
-	var crew sync.WaitGroup
-	crew.Go(func() { s.leaser(leasing) })
-	crew.Go(func() { s.settler(settling) })
+	var others sync.WaitGroup
+	others.Go(func() { s.leaser(leasing) })
+	others.Go(func() { s.settler(settling) })
 	for range s.workers {
-		crew.Go(func() { s.worker(sending) })
+		others.Go(func() { s.worker(sending) })
 	}
 
 	s.loop(ctx.Done())
@@ -100,9 +100,9 @@ func (s *scheduler) run(ctx context.Context) error {
 	s.loop(nil)
 
 	close(s.wants)
-	close(s.jobs)
+	s.jobs.close()
 	close(s.batches)
-	crew.Wait()
+	others.Wait()
 	s.client.hangUp()
 	return s.err
 }
@@ -118,7 +118,7 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 	for {
 		now := time.Now()
 		wait := s.step(now)
-		if s.stopping && (stop != nil || s.idle()) {
+		if s.stopping && (stop != nil || s.launched == 0 && !s.asked && len(s.outcomes) == 0) {
 			return
 		}
 		s.busy.Store(s.launched >= s.workers)
@@ -136,10 +136,11 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 		case <-due:
 		case r := <-s.reports:
 			s.reported(r)
-		case l := <-s.loans:
-			s.loaned(l)
+		case l := <-s.leases:
+			s.leased(l)
 		case settler <- s.outcomes:
 			s.outcomes, s.oldest = nil, time.Time{}
+			s.settlingBuried, s.burying = s.burying, map[queue.Address]bool{}
 		}
 	}
 }
@@ -150,10 +151,6 @@ func sooner(a, b time.Duration) time.Duration {
 		return max(a, b)
 	}
 	return min(a, b)
-}
-
-func (s *scheduler) idle() bool {
-	return s.launched == 0 && !s.asked && len(s.outcomes) == 0
 }
 
 // settlerIfDue is where outcomes go. It is nil, which never takes any, when
@@ -178,124 +175,201 @@ func (s *scheduler) settlerIfDue(now time.Time) (settler chan<- []queue.Outcome,
 func (s *scheduler) step(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.halt(now)
-	s.line.pace.spill(now, s.ahead)
+	s.health.limiter.dropExcess(now, s.ahead)
 	defer func() { s.ahead = max(s.launched-s.workers, 0) }()
+	hold := s.mustHold(now)
+	s.jobs.understood(0, hold)
+	if hold {
+		s.takeBack()
+	}
 	switch {
-	case s.stopping:
-		s.giveBack()
-		s.parkSpare(now)
-		return 0
-	case s.line.paused:
+	case s.stopping, s.health.paused:
 		s.giveBack()
 		return 0
-	case s.line.gate.state == Open:
-		s.parkSpare(now)
+	case s.health.breaker.state == Open:
 		return s.flow(now)
 	default:
 		return s.probe(now)
 	}
 }
 
-// halt decides whether workers may try what waits for them.
-func (s *scheduler) halt(now time.Time) {
-	s.halted.Store(s.stopping || s.line.state() != Open || s.line.pace.quiet.After(now))
+// mustHold reports whether nothing but probes may be tried.
+func (s *scheduler) mustHold(now time.Time) bool {
+	return s.stopping || s.health.paused || s.health.breaker.state != Open || s.health.limiter.hold.After(now)
 }
 
-// flow sends what the pace allows.
+// flow sends what the rate allows.
 func (s *scheduler) flow(now time.Time) time.Duration {
-	if len(s.held) < s.workers {
-		s.ask(now, s.appetite())
+	// Lease what goes out within a second: what is held here waits behind nothing,
+	// while due retries wait in the queue. Where bad events may stand before the
+	// good ones, lease on until there are some behind them.
+	size := min(max(int(s.health.limiter.rate), 1), max(chunk, 4*s.workers), s.window.room())
+	if len(s.window.items) < min(size, s.workers) || s.health.evidence.mixed(now) {
+		s.lease(size)
 	}
-	for len(s.held) > 0 && s.launched < s.maxLaunched() && len(s.outcomes) < maxOutcomes {
-		if wait := s.line.pace.take(now); wait > 0 {
+	s.sweep(now)
+	for s.launched < s.maxLaunched() && len(s.outcomes) < maxOutcomes {
+		from := s.next(now)
+		if from == fromNowhere {
+			return 0
+		}
+		if wait := s.health.limiter.take(now); wait > 0 {
 			return wait
 		}
-		s.launch(s.held[0], false)
-		s.held = s.held[1:]
+		s.launch(s.take(from), from, false)
 	}
 	return 0
 }
 
-// maxLaunched is how many jobs the workers may have: one each in hand, and one
-// each to go on with, so that none waits for the scheduler to come round.
-func (s *Sender) maxLaunched() int { return 2 * s.workers }
+// next says where the event to be sent next is taken from.
+func (s *scheduler) next(now time.Time) source {
+	e, fresh := &s.health.evidence, len(s.window.items)
+	newest := false // the newest stands behind all that are known to be bad
+	if fresh > 0 && e.mixed(now) {
+		newest = s.window.items[fresh-1].address.Compare(e.failedUpTo) > 0
+	}
 
-// appetite is how many to lease at once: what goes out within a second, since
-// what is held here waits behind nothing, while due retries wait in the queue.
-func (s *scheduler) appetite() int {
-	return min(max(int(s.line.pace.rate), 1), max(chunk, 4*s.workers))
+	// Where failures take long, as time-outs do, some workers are kept for the
+	// events that are least suspect.
+	oldestMost, retriesMost := s.maxLaunched(), s.maxLaunched()
+	if e.slow() {
+		retriesMost = max(s.workers*3/4, 1)
+		if fresh > 0 {
+			retriesMost = max(s.workers/4, 1)
+		}
+		if e.mixed(now) {
+			oldestMost = max(s.workers/2, 1)
+		}
+	}
+
+	// Retries have a share of what is sent, and all of it when there is nothing else.
+	if len(s.retries) > 0 && s.flying[fromRetries] < retriesMost && (fresh == 0 || s.credit+e.retryShare() >= 1) {
+		return fromRetries
+	}
+
+	// The oldest fresh events go first. Where bad ones may stand before the good
+	// ones, the newest go in turn with them.
+	switch {
+	case fresh == 0:
+		return fromNowhere
+	case newest && (!s.newest || s.flying[fromOldest] >= oldestMost):
+		return fromNewest
+	case s.flying[fromOldest] < oldestMost:
+		return fromOldest
+	}
+	return fromNowhere
 }
 
-// probe sends one event if a probe is due, preferably one that has not been
-// tried since the line closed.
+// take removes and returns the next event from there.
+func (s *scheduler) take(from source) *item {
+	if from == fromRetries {
+		s.credit = max(s.credit+s.health.evidence.retryShare()-1, 0)
+		it := s.retries[0]
+		s.retries = s.retries[1:]
+		return it
+	}
+	if len(s.retries) > 0 {
+		s.credit = min(s.credit+s.health.evidence.retryShare(), 1)
+	}
+	if s.newest = from == fromNewest; s.newest {
+		return s.window.take(len(s.window.items) - 1)
+	}
+	return s.window.take(0)
+}
+
+// probe sends one event if a probe is due, and meanwhile fills the window, so
+// that there are candidates behind those that fail.
 func (s *scheduler) probe(now time.Time) time.Duration {
-	gate := &s.line.gate
-	if gate.out {
-		s.giveBack()
+	if room := s.window.room(); room > 0 {
+		s.lease(min(room, fill))
+	}
+	s.sweep(now)
+	breaker := &s.health.breaker
+	if breaker.out || len(s.window.items)+len(s.retries) == 0 {
 		return 0
 	}
-	if wait := max(gate.next.Sub(now), s.line.pace.quiet.Sub(now)); wait > 0 {
-		s.giveBack()
+	if wait := max(breaker.due().Sub(now), s.health.limiter.hold.Sub(now)); wait > 0 {
+		if s.maxAge > 0 {
+			wait = min(wait, sweepEvery)
+		}
 		return wait
 	}
-	if len(s.held) > 0 {
-		i := gate.pick(s.held)
-		s.launch(s.held[i], true)
-		s.held = slices.Delete(s.held, i, i+1)
-		s.giveBack()
-		gate.launch()
-		return 0
+	kind := breaker.launch(now)
+	it := s.window.probe(kind)
+	if it == nil || kind == probeFailed && len(s.retries) > 0 {
+		if it != nil {
+			s.window.add(it)
+		}
+		i := leastSuspect(s.retries)
+		it = s.retries[i]
+		s.retries = slices.Delete(s.retries, i, i+1)
 	}
-	s.ask(now, candidates)
-	return s.probeSpare(now)
-}
-
-// probeSpare sends the spare if it is due and nothing fresh comes.
-func (s *scheduler) probeSpare(now time.Time) time.Duration {
-	if s.spare == nil {
-		return 0
-	}
-	due := s.askedAt.Add(patience)
-	if !s.line.gate.urged && s.spare.due.After(due) {
-		due = s.spare.due
-	}
-	if wait := due.Sub(now); wait > 0 {
-		return wait
-	}
-	d := s.spare.delivery
-	s.spare = nil
-	if s.expire(now, d) {
-		return s.probeSpare(now)
-	}
-	s.launch(d, true)
-	s.line.gate.launch()
+	s.launch(it, fromNowhere, true)
 	return 0
 }
 
-// launch hands d to the workers, who always have room for it.
-func (s *scheduler) launch(d queue.Delivery, probe bool) {
+// launch hands it to the workers.
+func (s *scheduler) launch(it *item, from source, probe bool) {
 	s.launched++
-	s.jobs <- job{delivery: d, epoch: s.line.gate.epoch, probe: probe}
+	it.source = from
+	s.flying[from]++
+	s.jobs.put(job{item: it, epoch: s.health.breaker.epoch, probe: probe})
 }
 
-// ask has the leaser lease, unless it is at it.
-func (s *scheduler) ask(now time.Time, max int) {
-	if !s.asked {
-		s.asked, s.askedAt = true, now
+// takeBack takes what no worker has begun with.
+func (s *scheduler) takeBack() {
+	for _, j := range s.jobs.takeBack() {
+		s.launched--
+		s.flying[j.item.source]--
+		s.keep(j.item)
+	}
+}
+
+// keep holds a leased event at hand.
+func (s *scheduler) keep(it *item) {
+	if isFirst(*it.delivery) {
+		s.window.add(it)
+	} else {
+		s.retries = append(s.retries, it)
+	}
+}
+
+// lease has the leaser lease, unless it is at it.
+func (s *scheduler) lease(max int) {
+	if !s.asked && max > 0 {
+		s.asked = true
 		s.wants <- max
 	}
 }
 
-// loaned takes in what was leased.
-func (s *scheduler) loaned(l loan) {
+// leased takes in what was leased.
+func (s *scheduler) leased(l lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.asked = false
 	now := time.Now()
+	breaker := &s.health.breaker
 	for _, d := range l.deliveries {
-		if !s.expire(now, d) {
-			s.held = append(s.held, d)
+		// Both in one piece, and each event by itself: one that is held long must not
+		// hold what was leased with it.
+		whole := &struct {
+			item
+			queue.Delivery
+		}{item{address: d.Address}, d}
+		it := &whole.item
+		it.delivery = &whole.Delivery
+		s.parked.remove(d.Address)
+		switch {
+		case s.burying[d.Address] || s.settlingBuried[d.Address]: // settled already
+		case s.expire(now, it):
+		case !isFirst(d) && len(s.retries) >= maxRetries:
+			s.park(it, s.health.delays.after(d.Attempts))
+		default:
+			s.keep(it)
+			breaker.newcomer = breaker.newcomer || breaker.state != Open && isFirst(d) && d.Taken.After(breaker.trippedAt)
 		}
 	}
+	s.health.suspects = s.parked.suspects
 	if l.err != nil && !s.stopping {
 		s.stopping, s.err = true, fmt.Errorf("lease events: %w", l.err)
 	}
@@ -306,71 +380,108 @@ func (s *scheduler) reported(r report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	for {
+	troubles := 0
+	for more := true; more; {
 		s.conclude(now, r)
+		if r.verdict.troubles() {
+			troubles++
+		}
 		select {
 		case r = <-s.reports:
 		default:
-			return
+			more = false
 		}
 	}
+	s.jobs.understood(troubles, s.mustHold(now))
+	s.health.suspects = s.parked.suspects
 }
 
-// conclude learns from one report and settles its event, or keeps it as the
-// spare.
+// conclude learns from one report and settles its event. While the upstream is
+// in trouble an event that failed is kept at hand, as a candidate for a probe
+// and to go on with at once when it recovers, instead of after a delay of its
+// own.
 func (s *scheduler) conclude(now time.Time, r report) {
 	s.launched--
-	if r.verdict == untried && !s.stopping {
-		s.held = append(s.held, r.delivery)
-		return
-	}
-	before := s.line.gate.state
-	o := s.line.learn(now, r)
-	if r.verdict.troubles() {
-		s.halt(now)
-		s.troubles.Add(-1)
-	}
-	s.metrics.settled(o, r.delivery, now)
-	after := s.line.gate.state
+	s.flying[r.item.source]--
+	before := s.health.breaker.state
+	o := s.health.learn(now, r)
+	after := s.health.breaker.state
 	if before == Open && after != Open {
 		s.client.hangUp()
 	}
-	if o.Verb != queue.Retry || after == Open || s.stopping {
+	s.metrics.settled(o, *r.item.delivery, now)
+	if o.Verb != queue.Retry {
 		s.outcomes = append(s.outcomes, o)
 		return
 	}
-	s.parkSpare(now)
-	d := r.delivery
-	d.Attempts, d.Strikes, d.Successes = o.Attempts, o.Strikes, o.Successes
-	s.spare = &spare{delivery: d, due: now.Add(o.Delay)}
-}
-
-// parkSpare gives the spare to the queue to wait there.
-func (s *scheduler) parkSpare(now time.Time) {
-	if s.spare == nil {
+	d := r.item.delivery
+	d.Attempts, d.Strikes, d.FirstFailed, d.Successes = o.Attempts, o.Strikes, o.FirstFailed, o.Successes
+	d.LastStatus, d.LastDetail = o.Status, o.Detail
+	if after != Open && !s.stopping && len(s.retries) < maxRetries {
+		s.keep(r.item)
 		return
 	}
-	d := s.spare.delivery
-	s.outcomes = append(s.outcomes, queue.Outcome{
-		Address: d.Address, Verb: queue.Retry, Delay: max(s.spare.due.Sub(now), 0),
-		Attempts: d.Attempts, Strikes: d.Strikes, Successes: d.Successes,
-	})
-	s.spare = nil
+	s.park(r.item, o.Delay)
 }
 
-// giveBack returns to the queue what was leased and not tried.
-func (s *scheduler) giveBack() {
-	for _, d := range s.held {
-		s.outcomes = append(s.outcomes, queue.Outcome{Address: d.Address, Verb: queue.Return})
+// park has it wait in the queue. When places run out there, the strongest suspect
+// of all that wait becomes a dead letter instead.
+func (s *scheduler) park(it *item, delay time.Duration) {
+	d := it.delivery
+	o := queue.Outcome{
+		Address: it.address, Verb: queue.Retry, Delay: delay, Attempts: d.Attempts,
+		Strikes: d.Strikes, FirstFailed: d.FirstFailed, Successes: d.Successes,
+		Status: d.LastStatus, Detail: d.LastDetail,
 	}
-	s.held = nil
+	s.outcomes = append(s.outcomes, o)
+	s.parked.add(o)
+	if len(s.parked.known) <= maxParked {
+		return
+	}
+	worst := s.parked.remove(s.parked.strongest().address)
+	s.outcomes = append(s.outcomes, queue.Outcome{
+		Address: worst.address, Verb: queue.Bury, Reason: queue.Poison,
+		Attempts: int(worst.attempts), Status: int(worst.status),
+		Detail: fmt.Sprintf("%d failed events wait for another attempt, and of these it had failed most clearly: %.1f strikes in %d attempts", maxParked, worst.strikes, worst.attempts),
+	})
+	s.burying[worst.address] = true
+	s.metrics.buried[queue.Poison].Inc()
+	if s.health.crowdedOut++; s.health.crowdedOut == 1 {
+		s.log.Error("places for failed events have run out: the strongest suspects become dead letters", "waiting", maxParked)
+	}
 }
 
-// expire buries d if it is too old to be sent, and reports whether it was.
-func (s *scheduler) expire(now time.Time, d queue.Delivery) bool {
+// giveBack returns to the queue what is held here.
+func (s *scheduler) giveBack() {
+	for _, it := range s.window.items {
+		s.outcomes = append(s.outcomes, queue.Outcome{Address: it.address, Verb: queue.Return})
+	}
+	s.window = window{}
+	for _, it := range s.retries {
+		s.park(it, s.health.delays.min)
+	}
+	s.retries = nil
+}
+
+// sweep buries what has become too old while it was held here.
+func (s *scheduler) sweep(now time.Time) {
+	if s.maxAge == 0 || now.Sub(s.swept) < sweepEvery {
+		return
+	}
+	s.swept = now
+	expired := func(it *item) bool { return s.expire(now, it) }
+	s.retries = slices.DeleteFunc(s.retries, expired)
+	for len(s.window.items) > 0 && s.expire(now, s.window.items[0]) { // the oldest are first
+		s.window.take(0)
+	}
+}
+
+// expire buries it if it is too old to be sent, and reports whether it was.
+func (s *scheduler) expire(now time.Time, it *item) bool {
 	if s.maxAge == 0 {
 		return false
 	}
+	d := it.delivery
 	carried := s.begin.Round(0).Add(now.Sub(s.begin))
 	if age(d.Taken.Round(0), now.Round(0), carried) <= s.maxAge {
 		return false
@@ -379,7 +490,7 @@ func (s *scheduler) expire(now time.Time, d queue.Delivery) bool {
 		Address: d.Address, Verb: queue.Bury, Attempts: d.Attempts,
 		Reason: queue.Expired, Detail: fmt.Sprintf("older than max_age, %v, before it could be sent", s.maxAge),
 	}
-	s.metrics.settled(o, d, now)
+	s.metrics.settled(o, *d, now)
 	s.outcomes = append(s.outcomes, o)
 	return true
 }

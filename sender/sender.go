@@ -1,28 +1,33 @@
-// Package sender is the back door of trackd: it leases events from the queue,
-// paces them, POSTs one per request, judges each answer and settles it.
+// Package sender is the way out of trackd: it leases events from the queue,
+// limits their rate, POSTs one per request to the endpoint of its type, judges
+// each answer and settles it.
 //
-//	         Lease              jobs              POST
+//	         Lease               jobs              POST
 //	queue ─────────▶ leaser ─▶ scheduler ─▶ workers ─────▶ destination
 //	  ▲                         │  ▲    reports  │
 //	  └──Settle── settler ◀─────┘  └─────────────┘
 //	                    outcomes
 //
-// One goroutine, the scheduler, decides everything: what goes out and when,
-// what an answer means for its event and what it means for the line, which is
-// the way to the destination as a whole. Its decisions are pure and live apart
-// from the goroutines.
+// One goroutine, the scheduler, decides everything: what goes out and when, what
+// an answer means for its event and what it means for the upstream, which is the
+// destination and the way to it. Its decisions are pure and live apart from the
+// goroutines.
 //
 // Guarantees: every event leased is settled or returned. Only an answer about
-// the event itself buries it, never an outage, a wrong key or a wrong address.
-// Trouble of the line slows or stops the line, trouble of one event only that
-// event. Nothing is ever given up for lack of time, unless MaxAge says so.
+// the event itself, or long evidence against it, buries an event; never an
+// outage, a wrong key or a wrong address. Trouble of the upstream slows or stops
+// everything, trouble of one event only that event, also where a thousand bad
+// events stand before the good ones. Nothing is given up for lack of time, unless
+// MaxAge says so.
 //
-// Not its job: order, deduplication, keeping anything over a restart.
+// Not its job: deduplication, keeping anything over a restart but the evidence
+// that the queue keeps for it.
 //
 // Reading order: sender.go (the verbs), judge.go and trouble.go (what an answer
-// means), line.go (what follows from it) with gate.go, pace.go, blame.go and
-// delays.go, then scheduler.go and crew.go (the goroutines), attempt.go and
-// transport.go (one request).
+// means), health.go (what follows from it) with evidence.go, breaker.go,
+// limiter.go and delays.go, upstream.go (what an operator is told), then
+// scheduler.go with window.go, parked.go and jobs.go (what it works on),
+// workers.go (the other goroutines), attempt.go and transport.go (one request).
 package sender
 
 import (
@@ -56,8 +61,8 @@ type Sender struct {
 	wake  chan struct{} // capacity 1: something changed under mu
 	pulse chan struct{} // taken by the scheduler each time it comes round
 
-	mu   sync.Mutex // guards line: the scheduler's, lent to the verbs below
-	line *line
+	mu     sync.Mutex // guards health; held by the scheduler, and by Pause, Resume, ProbeNow and Reload
+	health *health
 }
 
 // New makes a Sender from o without starting anything. The error names every
@@ -80,10 +85,10 @@ func New(o Options) (*Sender, error) {
 		log:     o.Log,
 		wake:    make(chan struct{}, 1),
 		pulse:   make(chan struct{}),
-		line:    newLine(o, time.Now()),
+		health:  newHealth(o, time.Now()),
 	}
 	s.metrics = newMetrics(o.Registerer, func() float64 { return s.Upstream().Rate })
-	s.line.onState = s.metrics.state
+	s.health.onState = s.metrics.state
 	s.metrics.state(Open)
 	return s, nil
 }
@@ -102,22 +107,22 @@ func (s *Sender) Run(ctx context.Context) error {
 
 // Pause stops sending until Resume. Requests in flight end by themselves.
 func (s *Sender) Pause() {
-	s.change(func(now time.Time) { s.line.pause(now, true) })
+	s.change(func(now time.Time) { s.health.pause(now, true) })
 }
 
-// Resume undoes Pause, and sends a probe at once if the line is not open.
+// Resume undoes Pause, and sends a probe at once if the upstream is in trouble.
 func (s *Sender) Resume() {
 	s.change(func(now time.Time) {
-		s.line.pause(now, false)
-		s.line.gate.kick(now)
+		s.health.pause(now, false)
+		s.health.breaker.probeNow(now)
 	})
 }
 
-// ProbeNow sends a probe at once if the line is not open: something outside may
+// ProbeNow sends a probe at once if the upstream is in trouble: something outside may
 // have been mended. It does not shorten a wait that the destination asked for
 // with Retry-After, nor undo Pause.
 func (s *Sender) ProbeNow() {
-	s.change(func(now time.Time) { s.line.gate.kick(now) })
+	s.change(func(now time.Time) { s.health.breaker.probeNow(now) })
 }
 
 // Reload takes new settings over without losing anything in flight. A changed
@@ -129,23 +134,23 @@ func (s *Sender) Reload(set Settings) error {
 		return fmt.Errorf("reload sender settings: %w", err)
 	}
 	s.change(func(now time.Time) {
-		s.line.pace.reset(now, set.Rate, set.Burst)
+		s.health.limiter.reset(now, set.Rate, set.Burst)
 		if s.client.useKey(set.Key) {
-			s.line.gate.renew(now)
+			s.health.breaker.renew(now)
 		}
 	})
 	return nil
 }
 
 // Busy reports whether every worker has something to send: there is a backlog,
-// and it is the sender that sets the pace.
+// and it is the sender that sets the rate.
 func (s *Sender) Busy() bool { return s.busy.Load() }
 
 // Upstream reports on the destination and the way to it.
 func (s *Sender) Upstream() Upstream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.line.report(time.Now())
+	return s.health.report(time.Now())
 }
 
 // Alive reports whether the scheduler still turns: it returns nil once the

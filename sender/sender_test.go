@@ -104,7 +104,7 @@ func TestAnswersToTheOldKeyDoNotPauseTheNewOne(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		if got := snd.Upstream().State; got != sender.Open {
-			t.Errorf("line is %s, want open", got)
+			t.Errorf("upstream is %s, want open", got)
 		}
 		time.Sleep(time.Minute)
 		snd.end(t)

@@ -36,7 +36,7 @@ func TestThrottlingHalvesThePaceAndItClimbsBack(t *testing.T) {
 			t.Errorf("%.0f %% of the requests were throttled", 100*share)
 		}
 		if state := snd.Upstream().State; state != sender.Open {
-			t.Errorf("line is %s, want open", state)
+			t.Errorf("upstream is %s, want open", state)
 		}
 		low := snd.Upstream().Rate
 		s.set(passes)
@@ -156,8 +156,8 @@ func TestRetryAfterHoldsProbesBackTooAndAKickDoesNotShortenIt(t *testing.T) {
 		asked := time.Now().Add(-time.Second)
 		s.set(passes)
 		snd.ProbeNow()
-		if line := snd.Upstream(); !line.NextProbe.Equal(line.HoldUntil) {
-			t.Errorf("line = %+v, want the next probe when the silence ends", line)
+		if up := snd.Upstream(); !up.NextProbe.Equal(up.HoldUntil) {
+			t.Errorf("upstream is %+v, want the next probe when the silence ends", up)
 		}
 		time.Sleep(5 * time.Minute)
 		if wait := s.firstPass(t, asked).Sub(asked); wait < 100*time.Second || wait > 102*time.Second {

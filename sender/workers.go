@@ -9,15 +9,8 @@ import (
 	"trackd/queue"
 )
 
-// job is one delivery a worker is to attempt.
-type job struct {
-	delivery queue.Delivery
-	epoch    uint64 // of the gate when it was launched
-	probe    bool   // to be tried although the line is not open
-}
-
-// loan is what one Lease brought.
-type loan struct {
+// lease is what one Lease brought.
+type lease struct {
 	deliveries []queue.Delivery
 	err        error
 }
@@ -27,7 +20,7 @@ type loan struct {
 func (s *scheduler) leaser(ctx context.Context) {
 	for max := range s.wants {
 		ds, err := s.queue.Lease(ctx, max)
-		s.loans <- loan{ds, err} // capacity 1, one want at a time: never waits
+		s.leases <- lease{ds, err} // capacity 1, one want at a time: never waits
 	}
 }
 
@@ -35,44 +28,35 @@ func (s *scheduler) leaser(ctx context.Context) {
 // attempt off.
 func (s *scheduler) worker(ctx context.Context) {
 	buf := make([]byte, maxText)
-	for j := range s.jobs {
-		if !j.probe && (s.troubles.Load() > 0 || s.halted.Load()) {
-			s.reports <- report{delivery: j.delivery, verdict: untried, epoch: j.epoch}
-			continue
+	for {
+		j, ok := s.jobs.take()
+		if !ok {
+			return
 		}
 		began := time.Now()
-		a := s.client.attempt(ctx, j.delivery.Event.Type, j.delivery.Event.Body, buf)
+		d := j.item.delivery
+		a := s.client.attempt(ctx, d.Event.Type, d.Event.Body, buf)
 		v, r := judge(a)
 		if v == untried && ctx.Err() == nil {
 			v, r = retry, resultNetwork // it was not us
 		}
 		if v.troubles() {
-			s.troubles.Add(1)
+			s.jobs.trouble()
 		}
 		s.metrics.attempts[r].Inc()
 		s.metrics.duration.Observe(time.Since(began).Seconds())
-		s.trace(ctx, j.delivery, a, r)
-		s.reports <- report{
-			delivery: j.delivery, answer: a, verdict: v, result: r, epoch: j.epoch, began: began,
+		if s.log.Enabled(ctx, slog.LevelDebug) { // lets an operator follow one messageId
+			s.log.LogAttrs(ctx, slog.LevelDebug, "attempted",
+				slog.String("message_id", d.Event.ID), slog.Int("attempt", d.Attempts+1),
+				slog.String("result", string(r)), slog.Int("status", a.status))
 		}
+		s.reports <- report{item: j.item, answer: a, verdict: v, result: r, epoch: j.epoch, began: began}
 	}
-}
-
-// trace lets an operator follow one messageId.
-func (s *scheduler) trace(ctx context.Context, d queue.Delivery, a answer, r result) {
-	if !s.log.Enabled(ctx, slog.LevelDebug) {
-		return
-	}
-	s.log.LogAttrs(ctx, slog.LevelDebug, "attempted",
-		slog.String("message_id", d.Event.ID),
-		slog.Int("attempt", d.Attempts+1),
-		slog.String("result", string(r)),
-		slog.Int("status", a.status))
 }
 
 // settler settles batch after batch until batches closes. A batch the queue
 // does not take is offered again until ctx ends: no outcome may be lost while
-// the event is on loan.
+// its event is leased.
 func (s *scheduler) settler(ctx context.Context) {
 	for batch := range s.batches {
 		if err := s.settle(ctx, batch); err != nil {
