@@ -209,8 +209,9 @@ func (s *scheduler) flow(now time.Time) time.Duration {
 	}
 	s.sweep(now)
 	for s.launched < s.maxLaunched() && len(s.outcomes) < maxOutcomes {
+		// What is paid for and not sent takes up room in the burst.
 		from := s.next(now)
-		if from == fromNowhere {
+		if from == fromNowhere || s.launched-s.workers >= s.health.limiter.bucket.Burst() {
 			return 0
 		}
 		if wait := s.health.limiter.take(now); wait > 0 {
