@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -40,7 +41,7 @@ func (f *firstOf) RoundTrip(*http.Request) (*http.Response, error) {
 func idleScheduler(t testing.TB, transport http.RoundTripper, workers int) *scheduler {
 	t.Helper()
 	snd, err := New(Options{
-		Settings: Settings{Key: "key"}, URL: "http://site.test", Workers: workers, Transport: transport,
+		Settings: Settings{Key: "key"}, URL: "http://site.test", Workers: workers, Transport: cmp.Or(transport, http.RoundTripper(&firstOf{})),
 		Queue: struct{ Queue }{},
 	})
 	if err != nil {
