@@ -3,7 +3,9 @@ package sender
 import (
 	"cmp"
 	"container/heap"
+	"fmt"
 	"math"
+	"time"
 
 	"trackd/queue"
 )
@@ -72,4 +74,31 @@ func (s *byStrikes) Pop() any {
 	(*s)[last] = nil
 	*s = (*s)[:last]
 	return it
+}
+
+// park has it wait in the queue. When places run out there, the strongest suspect
+// of all that wait becomes a dead letter instead.
+func (s *scheduler) park(it *item, delay time.Duration) {
+	d := it.delivery
+	o := queue.Outcome{
+		Address: it.address, Verb: queue.Retry, Delay: delay, Attempts: d.Attempts,
+		Strikes: d.Strikes, FirstFailed: d.FirstFailed, Successes: d.Successes,
+		Status: d.LastStatus, Detail: d.LastDetail,
+	}
+	s.outcomes = append(s.outcomes, o)
+	s.parked.add(o)
+	if len(s.parked.known) <= maxParked {
+		return
+	}
+	worst := s.parked.remove(s.parked.strongest().address)
+	s.outcomes = append(s.outcomes, queue.Outcome{
+		Address: worst.address, Verb: queue.Bury, Reason: queue.Poison,
+		Attempts: int(worst.attempts), Status: int(worst.status),
+		Detail: fmt.Sprintf("%d failed events wait for another attempt, and of these it had failed most clearly: %.1f strikes in %d attempts", maxParked, worst.strikes, worst.attempts),
+	})
+	s.burying[worst.address] = true
+	s.metrics.buried[queue.Poison].Inc()
+	if s.health.crowdedOut++; s.health.crowdedOut == 1 {
+		s.log.Error("places for failed events have run out: the strongest suspects become dead letters", "waiting", maxParked)
+	}
 }

@@ -52,9 +52,6 @@ const (
 
 	// gather is how long an outcome may wait for others to be settled with.
 	gather = 5 * time.Millisecond
-
-	// sweepEvery is how often events that are held here are looked at for their age.
-	sweepEvery = time.Minute
 )
 
 func newScheduler(s *Sender) *scheduler {
@@ -425,33 +422,6 @@ func (s *scheduler) conclude(now time.Time, r report) {
 	s.park(r.item, o.Delay)
 }
 
-// park has it wait in the queue. When places run out there, the strongest suspect
-// of all that wait becomes a dead letter instead.
-func (s *scheduler) park(it *item, delay time.Duration) {
-	d := it.delivery
-	o := queue.Outcome{
-		Address: it.address, Verb: queue.Retry, Delay: delay, Attempts: d.Attempts,
-		Strikes: d.Strikes, FirstFailed: d.FirstFailed, Successes: d.Successes,
-		Status: d.LastStatus, Detail: d.LastDetail,
-	}
-	s.outcomes = append(s.outcomes, o)
-	s.parked.add(o)
-	if len(s.parked.known) <= maxParked {
-		return
-	}
-	worst := s.parked.remove(s.parked.strongest().address)
-	s.outcomes = append(s.outcomes, queue.Outcome{
-		Address: worst.address, Verb: queue.Bury, Reason: queue.Poison,
-		Attempts: int(worst.attempts), Status: int(worst.status),
-		Detail: fmt.Sprintf("%d failed events wait for another attempt, and of these it had failed most clearly: %.1f strikes in %d attempts", maxParked, worst.strikes, worst.attempts),
-	})
-	s.burying[worst.address] = true
-	s.metrics.buried[queue.Poison].Inc()
-	if s.health.crowdedOut++; s.health.crowdedOut == 1 {
-		s.log.Error("places for failed events have run out: the strongest suspects become dead letters", "waiting", maxParked)
-	}
-}
-
 // giveBack returns to the queue what is held here.
 func (s *scheduler) giveBack() {
 	for _, it := range s.window.items {
@@ -462,43 +432,4 @@ func (s *scheduler) giveBack() {
 		s.park(it, s.health.delays.min)
 	}
 	s.retries = nil
-}
-
-// sweep buries what has become too old while it was held here.
-func (s *scheduler) sweep(now time.Time) {
-	if s.maxAge == 0 || now.Sub(s.swept) < sweepEvery {
-		return
-	}
-	s.swept = now
-	expired := func(it *item) bool { return s.expire(now, it) }
-	s.retries = slices.DeleteFunc(s.retries, expired)
-	for len(s.window.items) > 0 && s.expire(now, s.window.items[0]) { // the oldest are first
-		s.window.take(0)
-	}
-}
-
-// expire buries it if it is too old to be sent, and reports whether it was.
-func (s *scheduler) expire(now time.Time, it *item) bool {
-	if s.maxAge == 0 {
-		return false
-	}
-	d := it.delivery
-	carried := s.begin.Round(0).Add(now.Sub(s.begin))
-	if age(d.Taken.Round(0), now.Round(0), carried) <= s.maxAge {
-		return false
-	}
-	o := queue.Outcome{
-		Address: d.Address, Verb: queue.Bury, Attempts: d.Attempts,
-		Reason: queue.Expired, Detail: fmt.Sprintf("older than max_age, %v, before it could be sent", s.maxAge),
-	}
-	s.metrics.settled(o, *d, now)
-	s.outcomes = append(s.outcomes, o)
-	return true
-}
-
-// age is how old an event is for certain. It asks two clocks, the wall's, and
-// the wall's of when we began carried on by the monotonic one. Where the wall
-// clock jumped they differ, and the smaller age counts.
-func age(taken, wall, carried time.Time) time.Duration {
-	return max(min(wall.Sub(taken), carried.Sub(taken)), 0)
 }
