@@ -290,7 +290,7 @@ func (q *Queue) load(k blockKey, use func(*openBlock)) error {
 		}
 		marked := k.seg.marked
 		q.mu.Unlock()
-		blocks, err := readBlocks(k.seg, k.number, k.number+1)
+		blocks, err := readBlocks(k.seg, k.number, k.number+1, nil)
 		if err == nil && len(blocks) > 0 {
 			err = blocks[0].damage
 		}
@@ -347,6 +347,7 @@ func (q *Queue) applyEdits(m *marking) {
 		return
 	}
 	b := m.block
+	q.noteWork(b.seg)
 	b.seg.edits++            // what the cursor read ahead is out of date
 	q.cache.take(b.blockKey) // and so is this
 	for _, i := range m.edited {
@@ -358,6 +359,9 @@ func (q *Queue) applyEdits(m *marking) {
 		}
 		b.dropLetter(i)
 		q.shift(b, i, m.to)
+		if m.to == live {
+			b.seg.oldest = older(b.seg.oldest, b.taken)
+		}
 		if m.to == live && !q.aheadOfCursor(b, i) {
 			b.seg.replayed.add(b.number)
 		}
@@ -419,4 +423,6 @@ func (q *Queue) dropped(seg *segment, after book) {
 	q.rejects -= int64(bytes)
 	q.samples -= int64(samples)
 	seg.stored = after
+	q.noteWork(seg)
+	nudge(q.kick)
 }

@@ -121,6 +121,8 @@ type Queue struct {
 	closing     sync.Once
 	closed      error // what Close returned; set by closing
 
+	verifying sync.Mutex // held while a file is verified and repaired: one at a time, and none after Close
+
 	spares  sync.Mutex // guards spare and its making
 	spare   *segment   // born ahead, not in the line yet
 	highest uint64     // number given last: none is given twice in one process
@@ -150,6 +152,8 @@ type Queue struct {
 	rejects  int64             // what rejects cost on disk, stored or about to be; samples not counted
 	samples  int64             // the same of rejects of not_lifecycle
 	nDirty   int               // open blocks to be flushed to healthy segments
+	work     map[*segment]bool // segments the writer may have to do something about
+	disk     diskState         // as Stats saw it last
 }
 
 var _ queue.Queue = (*Queue)(nil)
@@ -171,7 +175,7 @@ func Open(opts Options) (*Queue, error) {
 		opts: opts, log: opts.Log, packer: packer,
 		kick: make(chan struct{}, 1), ops: make(chan func()), tend: make(chan struct{}, 1),
 		wake: make(chan struct{}, 1), lessee: make(chan struct{}, 1), stop: make(chan struct{}),
-		open: map[blockKey]*openBlock{}, held: map[queue.Address]*heldEvent{}, claims: map[queue.Address]bool{}, alarms: map[string]string{},
+		open: map[blockKey]*openBlock{}, held: map[queue.Address]*heldEvent{}, claims: map[queue.Address]bool{}, work: map[*segment]bool{}, alarms: map[string]string{},
 	}
 	q.intake.init(q.packing(), opts.groupBytes())
 	q.cache.init()
@@ -216,7 +220,9 @@ func (q *Queue) Close() error {
 		q.intake.close()
 		close(q.stop)
 		q.workers.Wait()
-		q.sweep() // what the writer retired last
+		q.sweep()          // what the writer retired last
+		q.verifying.Lock() // a listing that runs on must not repair what another process owns
+		defer q.verifying.Unlock()
 		q.closed = errors.Join(q.closeFiles(), q.unlock())
 	})
 	return q.closed

@@ -98,7 +98,7 @@ func (q *Queue) spoiled(seg *segment, err error) {
 		return
 	}
 	if passes(err) {
-		q.raise(filepath.Base(seg.path), fmt.Sprintf("%s cannot be read now: %v; this is tried again every second", seg.path, err))
+		q.raise("reading "+filepath.Base(seg.path), fmt.Sprintf("%s cannot be read now: %v; this is tried again every second", seg.path, err))
 		return
 	}
 	q.raise(filepath.Base(seg.path), fmt.Sprintf(
@@ -134,7 +134,8 @@ type fetched struct {
 	number uint64
 	marks
 	taken  time.Time
-	raw    []byte
+	raw    []byte // of codec until it is unpacked
+	codec  uint8
 	count  int
 	damage error
 }
@@ -144,6 +145,9 @@ func (q *Queue) enterBlock(f fetched) error {
 	c := &q.cursor
 	key := blockKey{c.seg, f.number}
 	c.next, c.at = f.number+1, 0
+	if len(c.seg.replayed) == 0 {
+		c.seg.oldest = f.taken // nothing before it is waiting to be read
+	}
 	events, err := decodeBlock(f.raw, f.count)
 	if err = errors.Join(f.damage, err); err != nil {
 		return fmt.Errorf("block %d of segment %d: %w", f.number, c.seg.number, err)
@@ -180,12 +184,19 @@ func (q *Queue) fetch() bool {
 	if from >= end {
 		return q.leaveSegment(seg)
 	}
-	blocks, err := readBlocks(seg, from, end)
+	blocks, err := readBlocks(seg, from, end, nil)
 	if err != nil {
 		if !errors.Is(err, errGone) {
 			q.spoiled(seg, err)
 		}
 		return !q.reread(seg, err) && q.nextSegment(seg)
+	}
+	q.mu.Lock()
+	again := !q.rereadAt.IsZero()
+	q.rereadAt = time.Time{}
+	q.mu.Unlock()
+	if again {
+		q.lower("reading " + filepath.Base(seg.path))
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -237,6 +248,14 @@ func (q *Queue) nextSegment(seg *segment) bool {
 func (q *Queue) stepOver(seg *segment) bool {
 	for _, s := range q.line {
 		if seg == nil || s.number > seg.number {
+			if seg != nil && !seg.gone {
+				q.noteWork(seg) // it may be compacted now
+				nudge(q.kick)
+			}
+			if seg != nil && !seg.gone {
+				q.noteWork(seg) // it may be compacted now
+				nudge(q.kick)
+			}
 			q.cursor = cursor{seg: s, next: 1}
 			return true
 		}
@@ -245,39 +264,40 @@ func (q *Queue) stepOver(seg *segment) bool {
 }
 
 // readBlocks copies up to readAhead blocks in [from, end) and their marks out
-// of a segment. Damage to one of them is told in place.
-func readBlocks(seg *segment, from, end uint64) (got []fetched, err error) {
+// of a segment: those that wanted wants, given the number and whether there are
+// marks; all if it is nil. Damage to one of them is told in place.
+func readBlocks(seg *segment, from, end uint64, wanted func(number uint64, marked bool) bool) (got []fetched, err error) {
 	err = seg.view(func(tx *bolt.Tx) error {
-		marks := tx.Bucket([]byte(bucketMarks))
+		stored := tx.Bucket([]byte(bucketMarks))
 		c := tx.Bucket([]byte(bucketBlocks)).Cursor()
-		for k, v := c.Seek(numberKey(from)); k != nil && len(got) < readAhead; k, v = c.Next() {
-			f := readBlock(seg, k, v, marks)
-			if f.number >= end {
-				break
+		for k, v := c.Seek(numberKey(from)); k != nil && keyNumber(k) < end && len(got) < readAhead; k, v = c.Next() {
+			marked := stored.Get(k)
+			if wanted == nil || wanted(keyNumber(k), marked != nil) {
+				got = append(got, copyBlock(seg.identity, keyNumber(k), v, marked))
 			}
-			got = append(got, f)
 		}
 		return nil
 	})
+	for i := range got { // not while others wait for the file
+		if f := &got[i]; f.damage == nil {
+			f.raw, f.damage = seg.packer.unpack(f.raw, f.codec)
+		}
+	}
 	return got, err
 }
 
-func readBlock(seg *segment, key, value []byte, marks *bolt.Bucket) (got fetched) {
-	got.number = keyNumber(key)
-	f, err := parseFrame(value, kindBlock, seg.identity, got.number)
+// copyBlock copies a stored block, still packed, and its marks. Marks that went
+// bad since the walk are not guessed at: the repair at the next start keeps the
+// counters right.
+func copyBlock(identity, number uint64, value, marked []byte) (got fetched) {
+	got.number = number
+	f, err := parseFrame(value, kindBlock, identity, number)
 	if err != nil {
 		got.damage = err
 		return got
 	}
-	got.taken, got.count = timeOf(f.stamp), int(f.count)
-	got.raw, got.damage = f.unpack(seg.packer)
-	if f.codec == codecPlain {
-		got.raw = slices.Clone(got.raw)
-	}
-	// Marks that went bad since the walk are not guessed at: the repair at the
-	// next start keeps the book right.
-	got.marks, err = blockMarks(marks.Get(key), seg.identity, got.number, got.count)
-	got.damage = errors.Join(got.damage, err)
+	got.taken, got.count, got.codec, got.raw = timeOf(f.stamp), int(f.count), f.codec, slices.Clone(f.payload)
+	got.marks, got.damage = blockMarks(marked, identity, number, got.count)
 	return got
 }
 

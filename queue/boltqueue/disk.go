@@ -65,13 +65,11 @@ func reserve(path string, size int64) (bool, error) {
 	return true, nil
 }
 
-// release gives back what reserve claimed beyond the length of the file.
-func release(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	return os.Truncate(path, info.Size())
+// allocatedTo is how much disk is behind the file at path.
+func allocatedTo(path string) (int64, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	return st.Blocks * 512, err
 }
 
 // remove removes a file that may be there.

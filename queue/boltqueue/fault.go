@@ -16,7 +16,6 @@ type point struct {
 func points() []point {
 	return []point{
 		{"lock.take", "the directory is locked"},
-		{"start.commit", "the newest segment gets an empty commit before it is appended to again"},
 
 		{"birth.create", "a new segment is laid out and synced under a temporary name"},
 		{"birth.reserve", "disk is reserved for it"},
@@ -43,8 +42,6 @@ func points() []point {
 		{"salvage.link", "the damaged file gets another name"},
 		{"salvage.rename", "what was found takes its name"},
 		{"salvage.syncdir", "both become durable"},
-
-		{"fail.mark", "a segment is marked as failed for the next process"},
 	}
 }
 

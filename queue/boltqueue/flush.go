@@ -1,7 +1,9 @@
 package boltqueue
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,34 +22,58 @@ const (
 
 	// maxTexts bounds what is remembered of a segment's texts to store each
 	// only once.
-	maxTexts = 1_024
+	maxTexts = 256
 )
 
-// flushDue writes all marks that are due, retires what is empty, and returns
-// how long the writer may sleep.
+// turnCommits bounds the transactions of one turn of the writer: callers who
+// wait for their events come first in the next.
+const turnCommits = 4
+
+// flushDue writes marks that are due, retires what is empty, compacts what has
+// become sparse, and returns how long the writer may sleep.
 func (q *Queue) flushDue(now time.Time) time.Duration {
 	q.rollIdle()
-	for _, seg := range q.unsettled() {
+	commits := 0
+	for _, seg := range q.withWork() {
 		q.retire(seg)
-		for q.flushNeeded(seg, now) && q.flush(seg, now) {
+		for q.flushNeeded(seg, now) {
+			if commits == turnCommits {
+				return 0
+			}
+			commits++
+			if !q.flush(seg, now) {
+				break
+			}
 		}
-		q.thin(seg)
+		if q.thin(seg) {
+			return 0 // one in a turn
+		}
+		q.workDone(seg)
 	}
 	return q.untilDue()
 }
 
-// unsettled returns the segments the writer may have to do something about.
-func (q *Queue) unsettled() []*segment {
+// withWork returns the segments the writer may have to do something about,
+// oldest first.
+func (q *Queue) withWork() []*segment {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var found []*segment
-	for _, seg := range q.line {
-		if len(seg.dirty) > 0 || seg != q.tail && seg.known && seg.book.empty() {
-			found = append(found, seg)
-		}
-	}
-	return found
+	return slices.SortedFunc(maps.Keys(q.work), func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
 }
+
+// workDone forgets that there was work to do for a segment, if there is none.
+func (q *Queue) workDone(seg *segment) {
+	thin := q.thinnable(seg)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg.gone || seg.failed != nil || len(seg.dirty) == 0 && !thin {
+		delete(q.work, seg)
+	}
+}
+
+// noteWork has the writer look at a segment in its next turn. The caller holds
+// mu.
+func (q *Queue) noteWork(seg *segment) { q.work[seg] = true }
 
 // flushNeeded reports whether a segment has marks that should not wait.
 func (q *Queue) flushNeeded(seg *segment, now time.Time) bool {
@@ -127,14 +153,18 @@ func (q *Queue) release(seg *segment) {
 	}
 }
 
-// untilDue returns the time until the next marks are due.
+// untilDue returns the time until there is something to do.
 func (q *Queue) untilDue() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	next := time.Hour
-	for _, seg := range q.line {
-		if seg.failed == nil && len(seg.dirty) > 0 {
+	for seg := range q.work {
+		switch {
+		case seg.failed != nil:
+		case len(seg.dirty) > 0:
 			next = min(next, max(time.Until(seg.dirty[0].since.Add(flushAfter)), time.Until(seg.held)))
+		default:
+			next = min(next, time.Until(seg.thinAfter))
 		}
 	}
 	return max(next, time.Millisecond)
@@ -144,7 +174,7 @@ func (q *Queue) untilDue() time.Duration {
 // what is empty.
 func (q *Queue) flushAll() {
 	q.rollIdle()
-	for _, seg := range q.unsettled() {
+	for _, seg := range q.withWork() {
 		q.retire(seg)
 		for q.flush(seg, time.Now().Add(flushAfter)) {
 		}

@@ -6,18 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"trackd/queue"
 )
+
+// errNoFile means that something else than a file has the name of one.
+var errNoFile = errors.New("not a regular file")
 
 // inspection is what a walk through a segment file found.
 type inspection struct {
 	identity uint64
 	number   uint64
 	book     book
-	stamp    uint64 // of the book: the newest there is
-	size     int64  // bytes that bbolt uses
-	free     int64  // of those, in free pages
+	stamp    uint64    // of the book: the newest there is
+	oldest   time.Time // when the first event that is queued was taken
+	size     int64     // bytes that bbolt uses
+	free     int64     // of those, in free pages
 }
 
 // inspect walks the segment file at path and checks everything in it: pages,
@@ -31,7 +36,7 @@ func inspect(path string) (inspection, error) {
 		return inspection{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return inspection{}, fmt.Errorf("%s is not a file", path) // opening a pipe would wait
+		return inspection{}, fmt.Errorf("%w: %s", errNoFile, path) // opening a pipe would wait
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -53,7 +58,7 @@ func inspectPages(file io.ReaderAt, size int64) (inspection, error) {
 	if err != nil {
 		return inspection{}, err
 	}
-	in := inspector{blocks: map[uint64]uint32{}, marks: map[uint64][]byte{}}
+	in := inspector{blocks: map[uint64]frame{}, marks: map[uint64][]byte{}}
 	if err := p.walk(in.visit); err != nil {
 		return inspection{}, err
 	}
@@ -66,9 +71,11 @@ func inspectPages(file io.ReaderAt, size int64) (inspection, error) {
 type inspector struct {
 	inspection
 	heads, books        int
-	blocks              map[uint64]uint32 // number to count
+	blocks              map[uint64]frame // by number, without payload
 	marks               map[uint64][]byte
 	live, dead, rejects uint64 // recounted
+	rejectCosts         book   // recounted: rejectBytes and sampleBytes
+	deadBy              [reasonSlots]uint64
 }
 
 // visit checks one item.
@@ -80,7 +87,8 @@ func (in *inspector) visit(bucket string, key, value []byte) error {
 	case bucketBlocks:
 		var f frame
 		if f, err = in.frame(value, kindBlock, keyNumber(key)); err == nil {
-			in.blocks[f.number] = f.count
+			f.payload = nil
+			in.blocks[f.number] = f
 			in.live += uint64(f.count) // less what marks say
 		}
 	case bucketMarks:
@@ -89,9 +97,13 @@ func (in *inspector) visit(bucket string, key, value []byte) error {
 		var f frame
 		if f, err = in.frame(value, kindReject, keyNumber(key)); err == nil {
 			var reason queue.Reason
-			if reason, _, _, err = decodeReject(f); err == nil && reason == "" {
+			var detail string
+			var body []byte
+			if reason, detail, body, err = decodeReject(f); err == nil && reason == "" {
 				err = fmt.Errorf("%w: a reject without a reason", errDamaged)
 			}
+			*in.rejectCosts.bytesOf(reason) += uint64(rejectCost(body, detail))
+			in.deadBy[reasonCode(reason)]++
 			in.rejects++
 		}
 	case bucketTexts:
@@ -145,16 +157,26 @@ func (in *inspector) recount() error {
 		}
 	}
 	in.dead += in.rejects
-	if len(errs) == 0 && (in.live != in.book.live || in.dead != in.book.dead || in.rejects != in.book.rejects) {
-		errs = append(errs, fmt.Errorf("%w: the book says %d queued and %d dead, the file holds %d and %d",
-			errDamaged, in.book.live, in.book.dead, in.live, in.dead))
+	got := book{live: in.live, dead: in.dead, rejects: in.rejects, deadBy: in.deadBy,
+		rejectBytes: in.rejectCosts.rejectBytes, sampleBytes: in.rejectCosts.sampleBytes}
+	want := book{live: in.book.live, dead: in.book.dead, rejects: in.book.rejects, deadBy: in.book.deadBy,
+		rejectBytes: in.book.rejectBytes, sampleBytes: in.book.sampleBytes}
+	if len(errs) == 0 && got != want {
+		errs = append(errs, fmt.Errorf("%w: the counters say %+v, the file holds %+v", errDamaged, want, got))
+	}
+	var first uint64
+	for number, f := range in.blocks {
+		if first == 0 || number < first {
+			first, in.oldest = number, timeOf(f.stamp)
+		}
 	}
 	return errors.Join(errs...)
 }
 
 // subtract takes what marks say is settled from what a block brought.
 func (in *inspector) subtract(number uint64, value []byte) error {
-	count, known := in.blocks[number]
+	block, known := in.blocks[number]
+	count := block.count
 	if !known {
 		return fmt.Errorf("%w: there is no such block", errDamaged)
 	}
@@ -163,6 +185,12 @@ func (in *inspector) subtract(number uint64, value []byte) error {
 		return err
 	}
 	t := tallyOf(m.states, m.letters)
+	if t.by[live] == 0 {
+		delete(in.blocks, number) // of no account for the oldest
+	}
+	for i, n := range t.deadBy {
+		in.deadBy[i] += uint64(n)
+	}
 	in.live -= uint64(int(count) - t.by[live])
 	in.dead += uint64(t.by[dead])
 	return nil

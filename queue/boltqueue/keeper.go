@@ -18,16 +18,20 @@ const fullRecheck = time.Second
 // maxOpen is how many segments may be open at a time beyond those in use.
 const maxOpen = 16
 
+// learnRetry is how often the keeper tries to read what it could not.
+const learnRetry = time.Second
+
 // keep is the keeper: it makes the spare, unlinks empty segments, reads books
 // after a start and looks after a full queue.
 func (q *Queue) keep() {
-	q.learnAll()
+	known := false
 	for {
+		known = known || q.learnAll()
 		q.tendSpare()
 		q.sweep()
 		var recheck <-chan time.Time
-		if q.whyFull() != nil {
-			recheck = time.After(fullRecheck)
+		if q.whyFull() != nil || !known {
+			recheck = time.After(min(fullRecheck, learnRetry))
 		}
 		select {
 		case <-q.tend:
@@ -39,17 +43,29 @@ func (q *Queue) keep() {
 	}
 }
 
-// learnAll reads the books that the start did not need.
-func (q *Queue) learnAll() {
+// learnAll reads the books that the start did not need, and gives back what an
+// earlier process had reserved for appends. It reports whether all are known.
+func (q *Queue) learnAll() (known bool) {
+	known = true
 	for _, seg := range q.segments() {
 		if q.isClosed() {
-			return
+			return true
 		}
-		if q.learn(seg) == nil { // otherwise set aside and alarmed
-			_ = q.do(func() error { q.retire(seg); q.thin(seg); return nil }) // only closing refuses it
+		err := q.learn(seg)
+		if err == nil {
+			err = q.do(func() error { return q.sealLate(seg) })
 		}
+		q.closeIdle()
+		about := "reading " + filepath.Base(seg.path)
+		if err == nil || errors.Is(err, errAside) || errors.Is(err, queue.ErrClosed) {
+			q.lower(about) // set aside with an alarm of its own
+			continue
+		}
+		q.raise(about, fmt.Sprintf("%s cannot be read now: %v; this is tried again every second", seg.path, err))
+		known = false
 	}
 	nudge(q.wake)
+	return known
 }
 
 // tendSpare makes a spare ahead of need. When none can be made the tail goes
@@ -95,6 +111,7 @@ func (q *Queue) retire(seg *segment) {
 	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
 	q.removed = append(q.removed, seg)
 	seg.gone = true
+	delete(q.work, seg)
 	q.forget(seg)
 	nudge(q.tend)
 }
@@ -144,9 +161,6 @@ func (q *Queue) unlink(seg *segment) error {
 	// An earlier attempt may have got this far.
 	err := q.step("unlink.remove", func() error { return remove(seg.path) })
 	if err != nil {
-		return err
-	}
-	if err := remove(seg.failedPath()); err != nil {
 		return err
 	}
 	return q.step("unlink.syncdir", func() error { return q.syncDir() })

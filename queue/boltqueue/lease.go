@@ -9,8 +9,6 @@ import (
 	"time"
 	"unique"
 
-	bolt "go.etcd.io/bbolt"
-
 	"trackd/event"
 	"trackd/queue"
 )
@@ -318,27 +316,13 @@ func addEvidence(d *queue.Delivery, e *evidence) {
 
 // readEvents brings the events of one block back from the disk; none when the
 // block is gone.
-func (q *Queue) readEvents(k blockKey) (events []event.Event, err error) {
-	var raw []byte
-	var count int
-	err = k.seg.view(func(tx *bolt.Tx) error {
-		value := tx.Bucket([]byte(bucketBlocks)).Get(numberKey(k.number))
-		if value == nil {
-			return nil
-		}
-		f, err := parseFrame(value, kindBlock, k.seg.identity, k.number)
-		if err != nil {
-			return err
-		}
-		raw, err = f.unpack(k.seg.packer)
-		if f.codec == codecPlain {
-			raw = slices.Clone(raw)
-		}
-		count = int(f.count)
-		return err
-	})
-	if err == nil {
-		events, err = decodeBlock(raw, count)
+func (q *Queue) readEvents(k blockKey) ([]event.Event, error) {
+	blocks, err := readBlocks(k.seg, k.number, k.number+1, nil)
+	if err == nil && len(blocks) > 0 {
+		err = blocks[0].damage
 	}
-	return events, err
+	if err != nil || len(blocks) == 0 {
+		return nil, err
+	}
+	return decodeBlock(blocks[0].raw, blocks[0].count)
 }

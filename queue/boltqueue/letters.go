@@ -13,13 +13,6 @@ import (
 	"trackd/queue"
 )
 
-// A listing copies at most this much out of one transaction before it hands
-// anything on: no transaction is open while others act on what they see.
-const (
-	chunkItems = 1_000
-	chunkBytes = 1 << 20
-)
-
 // DeadLetters implements [queue.Queue].
 func (q *Queue) DeadLetters(ctx context.Context, filter queue.Filter) iter.Seq2[queue.DeadLetter, error] {
 	return flatten(q.letterChunks(ctx, filter, func(queue.DeadLetter) bool { return true }), filter.Limit, queue.DeadLetter{})
@@ -59,35 +52,23 @@ func flatten[T any](chunks iter.Seq2[[]T, error], limit int, none T) iter.Seq2[T
 }
 
 // letterChunks yields the dead letters that match, and that may be chosen, in
-// runs that lie in one segment. Outcomes settled before the call are on disk
-// first, as far as that can be.
+// runs that lie in one segment.
 func (q *Queue) letterChunks(ctx context.Context, filter queue.Filter, may func(queue.DeadLetter) bool) iter.Seq2[[]queue.DeadLetter, error] {
-	return func(yield func([]queue.DeadLetter, error) bool) {
-		if err := q.do(func() error { q.flushAll(); return nil }); err != nil {
-			yield(nil, err)
-			return
-		}
-		match := func(l queue.DeadLetter) bool { return filter.MatchLetter(l) && may(l) }
-		walk(ctx, q, filter, q.lettersIn, match)(yield)
-	}
+	match := func(l queue.DeadLetter) bool { return filter.MatchLetter(l) && may(l) }
+	return walk(ctx, q, filter, q.lettersIn, match)
 }
 
-// chunk is what one transaction brought.
+// chunk is what one reading brought.
 type chunk[T any] struct {
 	match func(T) bool
 	items []T
-	bytes int    // of the items
-	seen  int    // bytes read to find them
+	bytes int    // of the items' bodies
 	last  uint64 // low half of the address to go on after
 	done  bool   // nothing is left in the segment
 }
 
-func (c *chunk[T]) full() bool {
-	return len(c.items) >= chunkItems || c.bytes >= chunkBytes || c.seen >= 4*chunkBytes
-}
-
-// add keeps an item that matches. What it refers to is copied: a body is a
-// small part of the memory of its block.
+// add keeps an item that matches. Its body is copied: it is a small part of the
+// memory of its block.
 func (c *chunk[T]) add(item T, addr queue.Address, body *[]byte, own func(*T, []byte)) {
 	c.last = addr.Lo
 	if c.match(item) {
@@ -97,11 +78,15 @@ func (c *chunk[T]) add(item T, addr queue.Address, body *[]byte, own func(*T, []
 	}
 }
 
-// walk reads the line segment by segment, chunk by chunk, and yields what
-// matches.
+// walk reads segment by segment, chunk by chunk, and yields what matches.
 func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 	read func(seg *segment, after uint64, c *chunk[T]) error, match func(T) bool) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
+		if q.isClosed() {
+			yield(nil, queue.ErrClosed)
+			return
+		}
+		defer q.closeIdle()
 		for _, seg := range q.segments() {
 			if seg.number < filter.After.Hi {
 				continue
@@ -116,88 +101,86 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 					return
 				}
 				c := chunk[T]{match: match, last: after}
-				err := read(seg, after, &c)
-				if errors.Is(err, errGone) {
-					break
+				err := q.learn(seg)
+				if err == nil {
+					err = read(seg, after, &c)
 				}
-				if errors.Is(err, queue.ErrClosed) {
-					yield(nil, err)
-					return
-				}
-				if err != nil {
+				switch {
+				case errors.Is(err, errDamaged):
 					// One bad file must not hide what the others hold.
 					q.spoiled(seg, err)
-					break
+					done = true
+				case errors.Is(err, errGone), errors.Is(err, errAside):
+					done = true
+				case err != nil:
+					yield(nil, err)
+					return
 				}
 				if len(c.items) > 0 && !yield(c.items, nil) {
 					return
 				}
-				after, done = c.last, c.done
+				after, done = c.last, done || c.done
 			}
+			q.closeIdle()
 		}
 	}
-}
-
-// lettersIn reads the dead of one segment beyond an address: first those of
-// blocks, then the rejects.
-func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]) error {
-	if q.learn(seg) != nil {
-		c.done = true // set aside, with an alarm
-		return nil
-	}
-	q.mu.Lock()
-	none, nextBlock, nextReject := seg.book.dead == 0, seg.book.nextBlock, seg.book.nextReject
-	q.mu.Unlock()
-	if none {
-		c.done = true
-		return nil
-	}
-	return seg.view(func(tx *bolt.Tx) error {
-		if after < rejectFlag {
-			if err := seg.deadOfBlocks(tx, after, nextBlock, c); err != nil || c.full() {
-				return err
-			}
-		}
-		return seg.deadRejects(tx, after, nextReject, c)
-	})
 }
 
 func ownLetter(l *queue.DeadLetter, body []byte) { l.Event.Body = body }
 func ownDelivery(d *queue.Delivery, body []byte) { d.Event.Body = body }
 
-// deadOfBlocks adds the dead of blocks before end to c, whole blocks at a time.
-// Beyond may lie what a failed commit left.
-func (s *segment) deadOfBlocks(tx *bolt.Tx, after, end uint64, c *chunk[queue.DeadLetter]) error {
-	blocks := tx.Bucket([]byte(bucketBlocks))
-	cur := tx.Bucket([]byte(bucketMarks)).Cursor()
-	for k, _ := cur.Seek(numberKey(after >> 16)); k != nil && keyNumber(k) < end && !c.full(); k, _ = cur.Next() {
-		f := readBlock(s, k, blocks.Get(k), tx.Bucket([]byte(bucketMarks)))
-		if f.damage != nil {
-			continue // named by the walk that repairs, not by a listing
-		}
+// lettersIn reads the dead of one segment beyond an address: first those of
+// blocks, then the rejects.
+func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]) error {
+	q.mu.Lock()
+	none, nextReject := seg.book.dead == 0, seg.book.nextReject
+	q.mu.Unlock()
+	switch {
+	case none:
+		c.done = true
+		return nil
+	case after >= rejectFlag:
+		return seg.deadRejects(after, nextReject, c)
+	}
+	blocks, err := q.currentBlocks(seg, after>>16, true)
+	if err != nil {
+		return err
+	}
+	var texts []uint64 // of the letters in c, 0 where the detail is known
+	for _, f := range blocks {
 		events, err := decodeBlock(f.raw, f.count)
-		if err != nil {
-			continue
+		if f.damage != nil || err != nil {
+			continue // told by the walk that repairs, not by a listing
 		}
-		c.seen += len(f.raw)
-		key := blockKey{s, f.number}
 		for _, l := range f.letters {
-			addr := key.address(l.index)
+			addr := blockKey{seg, f.number}.address(l.index)
 			if addr.Lo <= after {
 				continue
 			}
+			n := len(c.items)
 			c.add(queue.DeadLetter{Address: addr, Event: events[l.index], Reason: reasonOf(l.reason), Status: l.status,
-				Detail: s.text(tx, l.text), Attempts: l.attempts, Taken: f.taken, Died: l.died}, addr, &events[l.index].Body, ownLetter)
+				Detail: l.detail, Attempts: l.attempts, Taken: f.taken, Died: l.died}, addr, &events[l.index].Body, ownLetter)
+			if len(c.items) > n {
+				texts = append(texts, l.text)
+			}
 		}
 	}
-	return nil
+	c.last = rejectFlag // the rejects come next
+	if len(blocks) == readAhead {
+		c.last = blocks[readAhead-1].number<<16 | (blockEvents - 1)
+	}
+	return seg.view(func(tx *bolt.Tx) error {
+		for i, number := range texts {
+			if c.items[i].Detail == "" && number != 0 {
+				c.items[i].Detail = seg.text(tx, number)
+			}
+		}
+		return nil
+	})
 }
 
 // text returns a stored detail, or says that it cannot be read.
 func (s *segment) text(tx *bolt.Tx, number uint64) string {
-	if number == 0 {
-		return ""
-	}
 	f, err := parseFrame(tx.Bucket([]byte(bucketTexts)).Get(numberKey(number)), kindText, s.identity, number)
 	if err != nil {
 		return "(the stored text is " + err.Error() + ")"
@@ -205,43 +188,41 @@ func (s *segment) text(tx *bolt.Tx, number uint64) string {
 	return string(f.payload)
 }
 
-// deadRejects adds the rejects before end to c.
-func (s *segment) deadRejects(tx *bolt.Tx, after, end uint64, c *chunk[queue.DeadLetter]) error {
-	cur := tx.Bucket([]byte(bucketRejects)).Cursor()
-	from := uint64(0)
-	if after > rejectFlag {
-		from = after&^rejectFlag + 1
-	}
-	for k, v := cur.Seek(numberKey(from)); k != nil && keyNumber(k) < end; k, v = cur.Next() {
-		if c.full() {
-			return nil
+// chunkBytes bounds the bodies of rejects that one reading brings.
+const chunkBytes = 1 << 20
+
+// deadRejects adds the rejects beyond an address and before number end to c.
+func (s *segment) deadRejects(after, end uint64, c *chunk[queue.DeadLetter]) error {
+	return s.view(func(tx *bolt.Tx) error {
+		cur, read := tx.Bucket([]byte(bucketRejects)).Cursor(), 0
+		for k, v := cur.Seek(numberKey(after&^rejectFlag + 1)); k != nil && keyNumber(k) < end; k, v = cur.Next() {
+			if read += len(v); c.bytes >= chunkBytes || read > 4*chunkBytes {
+				return nil
+			}
+			n := keyNumber(k)
+			addr := queue.Address{Hi: s.number, Lo: rejectFlag | n}
+			f, err := parseFrame(v, kindReject, s.identity, n)
+			if err != nil {
+				c.last = addr.Lo
+				continue
+			}
+			reason, detail, body, err := decodeReject(f)
+			if err != nil {
+				c.last = addr.Lo
+				continue
+			}
+			taken := timeOf(f.stamp)
+			c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: body}, AtDoor: true, Reason: reason,
+				Detail: detail, Taken: taken, Died: taken}, addr, &body, ownLetter)
 		}
-		n := keyNumber(k)
-		f, err := parseFrame(v, kindReject, s.identity, n)
-		if err != nil {
-			continue
-		}
-		reason, detail, body, err := decodeReject(f)
-		if err != nil {
-			continue
-		}
-		addr := queue.Address{Hi: s.number, Lo: rejectFlag | n}
-		taken := timeOf(f.stamp)
-		c.seen += len(v)
-		c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: body}, AtDoor: true, Reason: reason,
-			Detail: detail, Taken: taken, Died: taken}, addr, &body, ownLetter)
-	}
-	c.done = true
-	return nil
+		c.done = true
+		return nil
+	})
 }
 
 // queuedIn reads the live events of one segment beyond an address.
 func (q *Queue) queuedIn(seg *segment, after uint64, c *chunk[queue.Delivery]) error {
-	if q.learn(seg) != nil {
-		c.done = true // set aside, with an alarm
-		return nil
-	}
-	blocks, err := q.currentBlocks(seg, after>>16)
+	blocks, err := q.currentBlocks(seg, after>>16, false)
 	if err != nil {
 		return err
 	}
@@ -264,15 +245,16 @@ func (q *Queue) queuedIn(seg *segment, after uint64, c *chunk[queue.Delivery]) e
 }
 
 // currentBlocks reads blocks of a segment from number from on, with what became
-// of their events until now, be it on disk or in memory.
-func (q *Queue) currentBlocks(seg *segment, from uint64) (blocks []fetched, err error) {
+// of their events until now, be it on disk or in memory. With dead only those
+// that may hold dead letters.
+func (q *Queue) currentBlocks(seg *segment, from uint64, dead bool) (blocks []fetched, err error) {
 	for range 3 {
-		if blocks, steady, err := q.lookAtBlocks(seg, from); steady || err != nil {
+		if blocks, steady, err := q.lookAtBlocks(seg, from, dead); steady || err != nil {
 			return blocks, err
 		}
 	}
 	err = q.do(func() error { // the writer writes no marks meanwhile
-		blocks, _, err = q.lookAtBlocks(seg, from)
+		blocks, _, err = q.lookAtBlocks(seg, from, dead)
 		return err
 	})
 	return blocks, err
@@ -280,11 +262,21 @@ func (q *Queue) currentBlocks(seg *segment, from uint64) (blocks []fetched, err 
 
 // lookAtBlocks is currentBlocks, but for outcomes that went from memory to the
 // disk in between: then it is not steady.
-func (q *Queue) lookAtBlocks(seg *segment, from uint64) (blocks []fetched, steady bool, err error) {
+func (q *Queue) lookAtBlocks(seg *segment, from uint64, onlyDead bool) (blocks []fetched, steady bool, err error) {
+	var wanted func(uint64, bool) bool
 	q.mu.Lock()
 	end, marked := seg.book.nextBlock, seg.marked // beyond the end may lie what a failed commit left
+	if onlyDead {
+		deadInMemory := map[uint64]bool{}
+		for key, b := range q.open {
+			if key.seg == seg && len(b.letters) > 0 {
+				deadInMemory[key.number] = true
+			}
+		}
+		wanted = func(number uint64, marked bool) bool { return marked || deadInMemory[number] }
+	}
 	q.mu.Unlock()
-	if blocks, err = readBlocks(seg, from, end); err != nil {
+	if blocks, err = readBlocks(seg, from, end, wanted); err != nil {
 		return nil, false, err
 	}
 	q.mu.Lock()
@@ -294,7 +286,7 @@ func (q *Queue) lookAtBlocks(seg *segment, from uint64) (blocks []fetched, stead
 	}
 	for i, f := range blocks {
 		if b := q.open[blockKey{seg, f.number}]; b != nil {
-			blocks[i].states, blocks[i].evidence = slices.Clone(b.states), maps.Clone(b.evidence)
+			blocks[i].marks = marks{states: slices.Clone(b.states), letters: slices.Clone(b.letters), evidence: maps.Clone(b.evidence)}
 		}
 	}
 	return blocks, seg.marked == marked, nil

@@ -3,13 +3,12 @@ package boltqueue
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	bolt "go.etcd.io/bbolt"
 
 	"trackd/queue"
 )
@@ -17,7 +16,7 @@ import (
 // diskFull is why a queue is full whose disk is.
 const diskFull = "the disk is full; free some space"
 
-// startLine finds the segments in dir and makes the newest ready to append.
+// startLine finds the segments in dir and begins a new one to append to.
 func (q *Queue) startLine() error {
 	numbers, err := segmentNumbers(q.opts.Dir)
 	if err != nil {
@@ -30,9 +29,6 @@ func (q *Queue) startLine() error {
 		return err
 	}
 	q.removeUnfinished() // not before it is sure that the directory is ours
-	if len(q.line) > 0 {
-		q.continueTail(q.line[len(q.line)-1])
-	}
 	return q.ensureTail()
 }
 
@@ -65,7 +61,7 @@ func (q *Queue) removeUnfinished() {
 }
 
 // adoptSpare takes the last segment out of the line again if nothing was ever
-// written to it and another one precedes it.
+// written to it.
 func (q *Queue) adoptSpare() error {
 	n := len(q.line)
 	if n == 0 {
@@ -74,7 +70,7 @@ func (q *Queue) adoptSpare() error {
 	last := q.line[n-1]
 	if err := q.learn(last); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
 		return err
-	} else if err != nil || !last.book.virgin() || n == 1 {
+	} else if err != nil || !last.book.virgin() {
 		return nil // damage was set aside by learn
 	}
 	q.line = q.line[:n-1]
@@ -82,39 +78,9 @@ func (q *Queue) adoptSpare() error {
 	return nil
 }
 
-// continueTail makes seg take appends again after a restart. When it cannot,
-// the line goes on with a new segment.
-func (q *Queue) continueTail(seg *segment) {
-	if _, err := os.Stat(seg.failedPath()); err == nil {
-		q.log.Warn("newest segment not continued", "segment", seg.number, "error", "a write to it failed in an earlier run")
-		return
-	}
-	err := q.learn(seg)
-	if err == nil {
-		_, err = reserve(seg.path, q.opts.reservation())
-	}
-	if err == nil {
-		// Both of bbolt's meta pages show everything after an empty commit.
-		err = q.step("start.commit", func() error {
-			return seg.update(func(tx *bolt.Tx) error { return seg.putBook(tx, seg.stored) })
-		})
-		if err != nil && !noRoom(err) {
-			q.fail(seg, err)
-		}
-	}
-	if err != nil {
-		q.log.Warn("newest segment not continued", "segment", seg.number, "error", err)
-		return
-	}
-	q.tail, q.tailSize = seg, seg.size
-}
-
-// ensureTail begins a segment when there is none to append to. A full disk is
-// not an error: what is queued can still be sent.
+// ensureTail begins a segment: what an earlier process left is never appended
+// to. A full disk is not an error: what is queued can still be sent.
 func (q *Queue) ensureTail() error {
-	if q.tail != nil {
-		return nil
-	}
 	next, err := q.takeSpare()
 	switch {
 	case errors.Is(err, queue.ErrFull):
@@ -131,33 +97,61 @@ func (q *Queue) ensureTail() error {
 	return nil
 }
 
+// errAside means that a segment was set aside: it can be neither read nor
+// repaired.
+var errAside = errors.New("segment is set aside")
+
 // learn walks a segment's file and reads its book, once, repairing the file if
-// need be. Until then nothing else touches the file.
+// need be. Until then nothing else touches the file. Errors: errAside; what
+// passes, such as a lack of file descriptors, and is tried again.
 func (q *Queue) learn(seg *segment) error {
-	seg.learning.Lock()
-	defer seg.learning.Unlock()
-	q.mu.Lock()
-	known, lost := seg.known, seg.unreadable
-	q.mu.Unlock()
-	if known || lost != nil {
-		return lost
+	if known, err := q.learned(seg); known || err != nil {
+		return err
+	}
+	q.verifying.Lock()
+	defer q.verifying.Unlock()
+	if known, err := q.learned(seg); known || err != nil {
+		return err
+	}
+	if q.isClosed() {
+		return queue.ErrClosed
 	}
 	in, err := seg.inspect()
 	if errors.Is(err, errDamaged) {
 		in, err = q.repair(seg, err)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrNewer), errors.Is(err, ErrOlder):
 		q.setAside(seg, err)
+		return err
+	case errors.Is(err, errDamaged), errors.Is(err, fs.ErrNotExist), errors.Is(err, errNoFile):
+		q.setAside(seg, err)
+		return errAside
+	default:
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.stored, seg.book, seg.known = in.book, in.book, true
-	seg.stamp = in.stamp
+	seg.stamp, seg.oldest = in.stamp, in.oldest
 	seg.size, seg.free = in.size, in.free
 	q.rejects += int64(in.book.rejectBytes)
 	q.samples += int64(in.book.sampleBytes)
+	q.noteWork(seg)
+	nudge(q.kick)
 	return nil
+}
+
+// learned reports whether learn is done with a segment, with errAside if in
+// vain.
+func (q *Queue) learned(seg *segment) (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if seg.unreadable != nil {
+		return false, errAside
+	}
+	return seg.known, nil
 }
 
 // inspect walks the file and checks that it is this segment's.

@@ -28,9 +28,6 @@ const (
 // blocks, and pages that bbolt copies.
 func (o Options) reservation() int64 { return o.segmentBytes + o.segmentBytes/4 }
 
-// marksSlack is what a sealed segment has reserved beyond its end, for marks.
-func (o Options) marksSlack() int64 { return o.segmentBytes / 8 }
-
 // segment is one file of the line: a complete little queue with a book of its
 // own that must balance. Nothing ever moves between segments.
 type segment struct {
@@ -38,8 +35,6 @@ type segment struct {
 	path   string
 	packer *packer
 	noSync bool // tests only: break the promise to see the proof fail
-
-	learning sync.Mutex // held while the file is walked and repaired
 
 	// mu serialises every entry into bbolt, so that nobody ever waits inside it:
 	// a panic in there may leave bbolt's own locks held.
@@ -62,6 +57,7 @@ type segment struct {
 
 	// Guarded by Queue.mu.
 	book       book      // stored, and what was settled since
+	oldest     time.Time // when the first event that may be queued was taken
 	known      bool      // the file was walked and its book read
 	unreadable error     // the file could be neither read nor repaired
 	failed     error     // a write or fsync failed: final for this process
@@ -76,10 +72,6 @@ type segment struct {
 func segmentPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%08d.seg", number))
 }
-
-// failedPath is beside a segment on which a write failed: the next process
-// must not append to it either.
-func (s *segment) failedPath() string { return s.path + ".failed" }
 
 // birth makes segment number in dir, durable before it returns.
 func (q *Queue) birth(number uint64) (*segment, error) {
@@ -209,6 +201,9 @@ func (s *segment) lookAt(f *os.File) error {
 	return nil
 }
 
+// errNotOpened means that a file could not be opened, and nothing was written.
+var errNotOpened = errors.New("not opened")
+
 // open opens the file if it is closed. The caller holds mu.
 func (s *segment) open() error {
 	if s.db != nil {
@@ -225,7 +220,7 @@ func (s *segment) open() error {
 	}
 	db, err := openBolt(s.path, opts)
 	if err != nil {
-		return fmt.Errorf("open segment %d: %w", s.number, err)
+		return fmt.Errorf("%w: segment %d: %w", errNotOpened, s.number, err)
 	}
 	if err := db.View(func(tx *bolt.Tx) error { return s.readHead(tx) }); err != nil {
 		return fmt.Errorf("open segment %d: %w", s.number, errors.Join(err, db.Close()))
@@ -322,7 +317,7 @@ func (s *segment) letGo() error {
 		return nil
 	}
 	db := s.db
-	s.db = nil
+	s.db, s.texts = nil, nil
 	if err := db.Close(); err != nil {
 		return fmt.Errorf("close segment %d: %w", s.number, err)
 	}

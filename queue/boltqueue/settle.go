@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -19,6 +21,7 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 	if q.isClosed() {
 		return queue.ErrClosed
 	}
+	var errs []error
 	now := time.Now()
 	q.mu.Lock()
 	again, complete := false, q.nDirty == 0
@@ -33,6 +36,10 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 			q.letGo(e)
 			q.change(b, e.index, delivered, now)
 		case queue.Bury:
+			if reasonCode(o.Reason) == 0 { // it would be taken for damage
+				errs = append(errs, fmt.Errorf("settle %s: bury with reason %q, which is none of queue.Reasons", o.Address, o.Reason))
+				continue
+			}
 			q.letGo(e)
 			b.addLetter(letter{index: e.index, reason: reasonCode(o.Reason), status: o.Status,
 				attempts: o.Attempts, died: now, detail: o.Detail})
@@ -55,7 +62,7 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 	if complete {
 		nudge(q.kick)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 const (
@@ -119,6 +126,7 @@ func (q *Queue) shift(b *openBlock, index int, to state) {
 
 // noteDirty queues a block for the next flush. The caller holds mu.
 func (q *Queue) noteDirty(b *openBlock, now time.Time) {
+	q.noteWork(b.seg)
 	if !b.since.IsZero() {
 		return
 	}

@@ -3,11 +3,10 @@ package boltqueue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"trackd/queue"
 )
@@ -20,19 +19,32 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if q.isClosed() {
 		return queue.Stats{}, queue.ErrClosed
 	}
-	use, err := diskUsage(q.opts.Dir)
-	if err != nil {
-		return queue.Stats{}, err
-	}
-	unopened, err := q.oldestUnopened()
-	if err != nil {
-		return queue.Stats{}, err
-	}
+	disk, err := q.lookAtDisk()
 	s := q.snapshot()
-	s.Bytes, s.MaxBytes, s.FreeBytes = use.bytes, q.opts.MaxBytes, use.free
-	s.Oldest = older(s.Oldest, unopened)
-	s.Damaged, err = setAsideFiles(q.opts.Dir)
-	return s, err
+	s.Bytes, s.MaxBytes, s.FreeBytes, s.Damaged = disk.bytes, q.opts.MaxBytes, disk.free, disk.damaged
+	if err != nil {
+		s.Alarms = append(s.Alarms, fmt.Sprintf("the queue's directory cannot be read, what is told of it is older: %v", err))
+	}
+	return s, nil
+}
+
+// diskState is what Stats tells of the directory.
+type diskState struct {
+	usage
+	damaged []string
+}
+
+// lookAtDisk returns the state of the directory, the one seen last if it cannot
+// be read.
+func (q *Queue) lookAtDisk() (diskState, error) {
+	use, err := diskUsage(q.opts.Dir)
+	damaged, err2 := setAsideFiles(q.opts.Dir)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err = errors.Join(err, err2); err == nil {
+		q.disk = diskState{use, damaged}
+	}
+	return q.disk, err
 }
 
 // snapshot is what memory knows.
@@ -56,10 +68,8 @@ func (q *Queue) snapshot() queue.Stats {
 			s.Held += heldEvents(seg)
 		}
 	}
-	for _, b := range q.open {
-		if b.now.by[live] > 0 {
-			s.Oldest = older(s.Oldest, b.taken)
-		}
+	if s.Queued > 0 {
+		s.Oldest = q.oldest()
 	}
 	return s
 }
@@ -80,62 +90,39 @@ func older(a, b time.Time) time.Time {
 	return a
 }
 
-// oldestUnopened returns when the first live event the cursor has not come to
-// was taken; zero if there is none.
-func (q *Queue) oldestUnopened() (time.Time, error) {
-	seg, from := q.standOn()
-	for _, s := range q.segments() {
-		q.mu.Lock()
-		again, isAgain := s.replayed.first()
-		q.mu.Unlock()
-		if isAgain {
-			return q.firstLive(s, again)
-		}
-		if seg != nil && s.number < seg.number {
-			continue
-		}
-		start := uint64(1)
-		if s == seg {
-			start = from
-		}
-		taken, err := q.firstLive(s, start)
-		if !taken.IsZero() || err != nil && !errors.Is(err, errGone) {
-			return taken, err
+// oldest returns when the oldest queued event was taken, or a little earlier:
+// what has not been read yet is not older than what was read before it. The
+// caller holds mu.
+func (q *Queue) oldest() (t time.Time) {
+	for _, b := range q.open {
+		if b.now.by[live] > 0 {
+			t = older(t, b.taken)
 		}
 	}
-	return time.Time{}, nil
+	for _, seg := range q.line {
+		_, replayed := seg.replayed.first()
+		switch c := &q.cursor; {
+		case seg.book.live == 0:
+		case replayed, c.seg == nil, seg.number > c.seg.number:
+			t = older(t, seg.oldest)
+		case seg == c.seg && c.next < seg.book.nextBlock:
+			t = older(t, q.nextTaken())
+		}
+	}
+	return t
 }
 
-// firstLive returns when the first live event of a segment in blocks from
-// start on was taken.
-func (q *Queue) firstLive(seg *segment, start uint64) (time.Time, error) {
-	if err := q.learn(seg); err != nil {
-		return time.Time{}, errGone // set aside and alarmed
+// nextTaken returns when the block that the cursor comes to next was taken. The
+// caller holds mu.
+func (q *Queue) nextTaken() time.Time {
+	c := &q.cursor
+	if b, ok := q.cache.blocks[blockKey{c.seg, c.next}]; ok {
+		return b.taken
 	}
-	q.mu.Lock()
-	b, cached := q.cache.blocks[blockKey{seg, start}]
-	nothing := seg.known && (seg.book.live == 0 || seg.book.nextBlock <= start)
-	q.mu.Unlock()
-	switch {
-	case nothing:
-		return time.Time{}, nil
-	case cached:
-		return b.taken, nil
-	}
-	var taken time.Time
-	err := seg.view(func(tx *bolt.Tx) error {
-		marks := tx.Bucket([]byte(bucketMarks))
-		c := tx.Bucket([]byte(bucketBlocks)).Cursor()
-		for k, v := c.Seek(numberKey(start)); k != nil && taken.IsZero(); k, v = c.Next() {
-			f, err := parseFrame(v, kindBlock, seg.identity, keyNumber(k))
-			if err != nil {
-				continue
-			}
-			if m, err := blockMarks(marks.Get(k), seg.identity, f.number, int(f.count)); err != nil || slices.Contains(m.states, live) {
-				taken = timeOf(f.stamp)
-			}
+	for _, f := range c.ahead {
+		if f.number >= c.next {
+			return f.taken
 		}
-		return nil
-	})
-	return taken, err
+	}
+	return c.seg.oldest
 }

@@ -25,20 +25,21 @@ const (
 
 // thin rewrites sealed segments of which little is left: stragglers and dead
 // letters must not keep 32 MiB each. Called by the writer, which is held up
-// for as long as writing half a segment takes; not while
-// delivery is in the segment, as it soon may be empty.
-func (q *Queue) thin(seg *segment) {
+// for as long as writing half a segment takes; not while delivery is in the
+// segment, as it soon may be empty. It reports whether it did.
+func (q *Queue) thin(seg *segment) bool {
 	if now := time.Now(); !q.thinnable(seg) || now.Before(seg.thinAfter) {
-		return
+		return false
 	} else if err := q.rewrite(seg, false); err != nil {
 		seg.thinAfter = now.Add(thinRetry)
 		q.log.Warn("segment not made smaller", "segment", seg.number, "error", err)
 		if errors.Is(err, errDamaged) {
 			q.spoiled(seg, err)
 		}
-		return
+		return false
 	}
 	q.log.Debug("segment made smaller", "segment", seg.number, "bytes", seg.size)
+	return true
 }
 
 func (q *Queue) thinnable(seg *segment) bool {
@@ -81,7 +82,7 @@ func (q *Queue) rewrite(seg *segment, scrub bool) error {
 	if err := seg.enter(seg.measure); err != nil {
 		return err
 	}
-	return seg.reserveForMarks(q.opts.marksSlack() / thinShare)
+	return seg.reserveForMarks(q.opts.marksSlack(seg.size))
 }
 
 // copyWhole copies a segment to path and walks the copy: it takes the place of

@@ -157,6 +157,9 @@ func putRejects(tx *bolt.Tx, seg *segment, all []queue.Reject) error {
 // publish lets the cursor see what was committed.
 func (q *Queue) publish(seg *segment, g *group, first uint64) {
 	q.mu.Lock()
+	if seg.book.live == 0 && len(g.blocks) > 0 {
+		seg.oldest = g.blocks[0].taken
+	}
 	seg.book.take(g)
 	q.tailSize = seg.size
 	for i, b := range g.blocks {
@@ -167,9 +170,14 @@ func (q *Queue) publish(seg *segment, g *group, first uint64) {
 }
 
 // writeFailed decides what a failed transaction means for the segment. A full
-// medium is waited out; everything else is final for that file in this
+// medium is waited out, and so is what kept the file from being opened;
+// everything else is final for that file in this
 // process, because what a failed fsync left behind cannot be known.
 func (q *Queue) writeFailed(seg *segment, err error) {
+	if errors.Is(err, errNotOpened) && !errors.Is(err, errDamaged) {
+		q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf("%s cannot be opened now: %v; outcomes are held in memory, this is tried again every second", seg.path, err))
+		return
+	}
 	if noRoom(err) && seg.shows(seg.stored) {
 		q.raise(fmt.Sprintf("segment %d", seg.number), "the disk is full: outcomes are held in memory; free some space")
 		return
@@ -191,8 +199,7 @@ func (s *segment) shows(b book) bool {
 	return err == nil && got == b
 }
 
-// fail ends writing to a segment, in this process and, but for marks, in the
-// next.
+// fail ends writing to a segment in this process.
 func (q *Queue) fail(seg *segment, err error) {
 	q.mu.Lock()
 	if seg.failed == nil { // or they do not count any more
@@ -203,22 +210,9 @@ func (q *Queue) fail(seg *segment, err error) {
 		q.tail = nil
 	}
 	q.mu.Unlock()
-	if err := q.step("fail.mark", func() error { return q.markFailed(seg, err) }); err != nil {
-		q.log.Warn("failed segment not marked", "segment", seg.number, "error", err)
-	}
 	q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf(
 		"writing %s failed: %v; nothing more is written to it, its events are sent all the same and may be sent again after a restart; check the disk", seg.path, err))
 	nudge(q.tend)
-}
-
-// markFailed leaves a durable note beside the file of a failed segment.
-func (q *Queue) markFailed(seg *segment, why error) error {
-	f, err := os.Create(seg.failedPath())
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(f, why)
-	return errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close(), q.syncDir())
 }
 
 // writable returns why nothing more is written to a segment, or nil.
@@ -271,16 +265,40 @@ func (q *Queue) seal(seg *segment) {
 		q.writeFailed(seg, err)
 		return
 	}
-	err = q.step("seal.release", func() error { return seg.reserveForMarks(q.opts.marksSlack()) })
+	err = q.step("seal.release", func() error { return seg.reserveForMarks(q.opts.marksSlack(seg.size)) })
 	if err != nil {
 		q.log.Warn("reservation not exchanged", "segment", seg.number, "error", err)
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.noteWork(seg)
 }
 
-// reserveForMarks exchanges what is reserved for slack bytes beyond the end.
+// sealLate seals a segment that an earlier process appended to at its end. It
+// runs in the writer.
+func (q *Queue) sealLate(seg *segment) error {
+	q.mu.Lock()
+	settled := q.tail == seg || seg.gone || seg.failed != nil || seg.book.empty()
+	q.mu.Unlock()
+	allocated, err := allocatedTo(seg.path)
+	if settled || err != nil || allocated <= seg.size+2*q.opts.marksSlack(seg.size) {
+		return err
+	}
+	q.seal(seg)
+	return nil
+}
+
+// marksSlack is what a sealed segment of so many bytes has reserved beyond them,
+// for marks. A small one has less of it: segments that a process left after a
+// short life must not pile up.
+func (o Options) marksSlack(size int64) int64 {
+	return max(size/8, min(256<<10, o.segmentBytes/4))
+}
+
+// reserveForMarks exchanges what is reserved for a little beyond the end.
 func (s *segment) reserveForMarks(slack int64) error {
 	return s.enter(func(*bolt.DB) error {
-		if err := release(s.path); err != nil {
+		if err := os.Truncate(s.path, s.size); err != nil { // what bbolt does not use yet
 			return err
 		}
 		_, err := reserve(s.path, s.size+slack)

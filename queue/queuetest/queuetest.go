@@ -60,7 +60,7 @@ type Harness struct {
 	Properties queue.Properties
 
 	// Remembers says that the backend forgets no settled event within a test of a
-	// few hundred events, so that each term of the account is known, not only a
+	// few hundred events and without a restart, so that each term of the account is known, not only a
 	// bound of it.
 	Remembers bool
 
