@@ -73,10 +73,10 @@ type Options struct {
 	Control  Control                // required
 	Upstream func() status.Upstream // required: how the destination is
 
-	// Import takes one event as ingest would, and is called by several
-	// goroutines at once. A *[BadEventError] speaks of that event alone; any
-	// other error means that nothing can be taken now. Required.
-	Import func(ctx context.Context, raw []byte) error
+	// Take takes one event as ingest would, and is called by several goroutines at
+	// once. An [*event.Error] speaks of that event alone; any other error means
+	// that nothing can be taken now. Required.
+	Take func(raw []byte) error
 
 	// Alive returns nil once everything that every event passes has come round,
 	// and an error when ctx ends first. Default: that the queue answers is enough.
@@ -125,7 +125,7 @@ func (o Options) validate() error {
 		missing bool
 	}{
 		{"queue", o.Queue == nil}, {"letters", o.Letters == nil}, {"control", o.Control == nil},
-		{"upstream", o.Upstream == nil}, {"import", o.Import == nil},
+		{"upstream", o.Upstream == nil}, {"take", o.Take == nil},
 	} {
 		if need.missing {
 			errs = append(errs, errors.New(need.name+" is missing"))

@@ -80,7 +80,7 @@ func TestAnEditIsFinishedThoughItsClientHangsUp(t *testing.T) {
 		r := newRig(t, 0)
 		r.bury("a", 7, queue.Poison, 500)
 		ctx, leave := context.WithCancel(t.Context())
-		server, err := admin.New(admin.Options{Queue: r.queue, Letters: hangsUp{r.queue, leave}, Control: r.control, Import: r.take,
+		server, err := admin.New(admin.Options{Queue: r.queue, Letters: hangsUp{r.queue, leave}, Control: r.control, Take: r.take,
 			Upstream: func() status.Upstream { return r.upstream }})
 		check(t, err)
 		req := httptest.NewRequestWithContext(ctx, "POST", "/dead/"+verb, strings.NewReader(""))

@@ -69,16 +69,25 @@ func (c *Client) Count(ctx context.Context, f queue.Filter) (Counted, error) {
 	return get[Counted](ctx, c, "/dead/count", formOf(f))
 }
 
-// Replay has a bounded number of the letters that match queued again. To go
-// on, call it with Filter.After set to Amended.Last while there is More.
+// Replay has a bounded number of the dead letters that match queued again. To go
+// on, call it with Filter.After set to Amended.Last while there is More. With an
+// error it still says what was done before.
 func (c *Client) Replay(ctx context.Context, f queue.Filter) (Amended, error) {
-	return post[Amended](ctx, c, "/dead/replay", formOf(f))
+	return c.amend(ctx, "/dead/replay", f)
 }
 
-// Discard throws a bounded number of the letters that match away, for ever. It
-// goes on as Replay does.
+// Discard throws a bounded number of the dead letters that match away, for ever.
+// It goes on, and fails, as Replay does.
 func (c *Client) Discard(ctx context.Context, f queue.Filter) (Amended, error) {
-	return post[Amended](ctx, c, "/dead/discard", formOf(f))
+	return c.amend(ctx, "/dead/discard", f)
+}
+
+func (c *Client) amend(ctx context.Context, path string, f queue.Filter) (Amended, error) {
+	did, err := post[Amended](ctx, c, path, formOf(f))
+	if err == nil && did.Failed != "" {
+		err = errors.New(did.Failed)
+	}
+	return did, err
 }
 
 // MaxImport is how many events one call of Import may hold.

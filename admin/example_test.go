@@ -1,7 +1,6 @@
 package admin_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +15,7 @@ func ExampleServer_Pages() {
 	server, err := admin.New(admin.Options{
 		Queue: q, Letters: q, Control: &control{},
 		Upstream: func() status.Upstream { return status.Upstream{State: "denied", Why: "the key is wrong"} },
-		Import:   func(context.Context, []byte) error { return nil },
+		Take:     func([]byte) error { return nil },
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -9,9 +9,11 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"trackd/event"
 	"trackd/queue"
 )
 
@@ -80,34 +82,34 @@ func (s *Server) countLetters(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, counted)
 }
 
-// found is what one bounded look at the letters brought. Those from the door
-// are kept apart: replaying one discards it.
-type found struct {
-	letters, atDoor []queue.Address
-	last            queue.Address
-	more            bool
+// chunk is what one bounded look at the dead letters found. Those rejected at
+// ingest are kept apart: replaying one takes it as a new event and discards it.
+type chunk struct {
+	accepted, rejected []queue.Address
+	last               queue.Address
+	more               bool
 }
 
-func (s *Server) find(ctx context.Context, filter queue.Filter) (found, error) {
+func (s *Server) find(ctx context.Context, filter queue.Filter) (chunk, error) {
 	asked := filter.Limit
 	if filter.Limit == 0 || filter.Limit > amendChunk {
 		filter.Limit = amendChunk
 	}
-	var f found
+	var c chunk
 	for l, err := range s.opts.Letters.DeadLetters(ctx, filter) {
 		if err != nil {
-			return f, err
+			return c, err
 		}
 		if l.AtDoor {
-			f.atDoor = append(f.atDoor, l.Address)
+			c.rejected = append(c.rejected, l.Address)
 		} else {
-			f.letters = append(f.letters, l.Address)
+			c.accepted = append(c.accepted, l.Address)
 		}
-		f.last = l.Address
+		c.last = l.Address
 	}
-	n := len(f.letters) + len(f.atDoor)
-	f.more = n == filter.Limit && n != asked
-	return f, nil
+	n := len(c.accepted) + len(c.rejected)
+	c.more = n == filter.Limit && n != asked
+	return c, nil
 }
 
 // Exactly selects these addresses, which are in order and at least one, and
@@ -127,8 +129,10 @@ func before(a queue.Address) queue.Address {
 	return a
 }
 
-// amend serves act on the letters that match, at most amendChunk of them.
-func (s *Server) amend(act func(context.Context, found) (int, error)) http.HandlerFunc {
+// amend serves act on the dead letters that match, at most amendChunk of them.
+// act returns how many it changed, also with an error: half of an order is
+// answered as what it is.
+func (s *Server) amend(act func(context.Context, chunk) (int, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		filter, err := orderedFilter(r)
 		if err != nil {
@@ -138,16 +142,16 @@ func (s *Server) amend(act func(context.Context, found) (int, error)) http.Handl
 		// A client that hangs up still wants what it asked for: half a chunk is
 		// harder to understand than a whole one.
 		ctx := context.WithoutCancel(r.Context())
-		f, err := s.find(ctx, filter)
-		n := 0
-		if err == nil {
-			n, err = act(ctx, f)
-		}
+		c, err := s.find(ctx, filter)
 		if err != nil {
 			writeJSON(w, http.StatusInternalServerError, failure{err.Error()})
 			return
 		}
-		writeJSON(w, http.StatusOK, Amended{Matched: len(f.letters) + len(f.atDoor), Changed: n, Last: f.last.String(), More: f.more})
+		did := Amended{Matched: len(c.accepted) + len(c.rejected), Last: c.last.String(), More: c.more}
+		if did.Changed, err = act(ctx, c); err != nil {
+			did.Failed = err.Error()
+		}
+		writeJSON(w, http.StatusOK, did)
 	}
 }
 
@@ -165,56 +169,47 @@ func orderedFilter(r *http.Request) (queue.Filter, error) {
 	return filterOf(r.PostForm)
 }
 
-func (s *Server) replay(ctx context.Context, f found) (int, error) {
-	again, err := some(ctx, f.letters, s.opts.Letters.Replay)
-	if err != nil {
-		return 0, err
+// replay has accepted events queued again, then rejected input taken anew.
+func (s *Server) replay(ctx context.Context, c chunk) (changed int, err error) {
+	if len(c.accepted) > 0 {
+		changed, err = s.opts.Letters.Replay(ctx, Exactly(c.accepted...))
+		s.metrics.replayed.Add(float64(changed))
 	}
-	anew, err := some(ctx, f.atDoor, func(ctx context.Context, filter queue.Filter) (int, error) {
-		return s.opts.Letters.Replace(ctx, filter, s.takeAnew)
-	})
-	s.metrics.replayed.Add(float64(again + anew))
+	if err != nil || len(c.rejected) == 0 {
+		return changed, err
+	}
+	anew, err := s.opts.Letters.Replace(ctx, Exactly(c.rejected...), s.takeAnew)
+	s.metrics.replayed.Add(float64(anew))
 	s.metrics.discarded.Add(float64(anew))
-	return again + anew, err
+	return changed + anew, err
 }
 
 // takeAnew has rejected input taken as ingest would take it now, and returns
 // the addresses of what passed. What does not pass stays as it is.
-func (s *Server) takeAnew(ctx context.Context, letters []queue.DeadLetter) ([]queue.Address, error) {
-	errs := make([]error, len(letters))
-	var group errgroup.Group
-	group.SetLimit(importers)
+func (s *Server) takeAnew(_ context.Context, letters []queue.DeadLetter) (taken []queue.Address, failed error) {
+	inputs := make([][]byte, len(letters))
 	for i, l := range letters {
-		group.Go(func() error { errs[i] = s.opts.Import(ctx, l.Event.Body); return nil })
+		inputs[i] = l.Event.Body
 	}
-	_ = group.Wait() // each error is that of its letter
-	var taken []queue.Address
-	var failed error
-	for i, err := range errs {
-		if _, bad := errors.AsType[*BadEventError](err); err == nil {
+	for i, err := range s.takeAll(inputs) {
+		if _, bad := errors.AsType[*event.Error](err); err == nil {
 			taken = append(taken, letters[i].Address)
 		} else if !bad {
-			failed = errors.Join(failed, err)
+			failed = err
 		}
 	}
 	return taken, failed
 }
 
-func (s *Server) discard(ctx context.Context, f found) (int, error) {
-	old, err := some(ctx, f.letters, s.opts.Letters.Discard)
-	if err != nil {
-		return 0, err
-	}
-	door, err := some(ctx, f.atDoor, s.opts.Letters.Discard)
-	s.metrics.discarded.Add(float64(old + door))
-	return old + door, err
-}
-
-func some(ctx context.Context, at []queue.Address, act func(context.Context, queue.Filter) (int, error)) (int, error) {
-	if len(at) == 0 {
+// discard throws dead letters away.
+func (s *Server) discard(ctx context.Context, c chunk) (int, error) {
+	all := slices.SortedFunc(slices.Values(slices.Concat(c.accepted, c.rejected)), queue.Address.Compare)
+	if len(all) == 0 {
 		return 0, nil
 	}
-	return act(ctx, Exactly(at...))
+	n, err := s.opts.Letters.Discard(ctx, Exactly(all...))
+	s.metrics.discarded.Add(float64(n))
+	return n, err
 }
 
 // takeImport has events taken, each for itself.
@@ -228,21 +223,10 @@ func (s *Server) takeImport(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, failure{fmt.Sprintf("import: %d events in one call, allowed %d", n, importChunk)})
 		return
 	}
-	writeJSON(w, http.StatusOK, s.takeAll(r.Context(), order.Events))
-}
-
-func (s *Server) takeAll(ctx context.Context, events [][]byte) Imported {
-	errs := make([]error, len(events))
-	var group errgroup.Group
-	group.SetLimit(importers)
-	for i, raw := range events {
-		group.Go(func() error { errs[i] = s.opts.Import(ctx, raw); return nil })
-	}
-	_ = group.Wait() // each error is that of its event
 	result := Imported{Bad: []BadImport{}}
-	for i, err := range errs {
-		if bad, ok := errors.AsType[*BadEventError](err); ok {
-			result.Bad = append(result.Bad, BadImport{Index: i, BadEventError: *bad})
+	for i, err := range s.takeAll(order.Events) {
+		if bad, ok := errors.AsType[*event.Error](err); ok {
+			result.Bad = append(result.Bad, BadImport{Index: i, Code: bad.Code, Message: bad.Error()})
 		} else if err != nil {
 			result.NotTaken++
 			result.Why = err.Error()
@@ -250,5 +234,17 @@ func (s *Server) takeAll(ctx context.Context, events [][]byte) Imported {
 			result.Taken++
 		}
 	}
-	return result
+	writeJSON(w, http.StatusOK, result)
+}
+
+// takeAll has inputs taken, several at a time, and returns the error of each.
+func (s *Server) takeAll(inputs [][]byte) []error {
+	errs := make([]error, len(inputs))
+	var group errgroup.Group
+	group.SetLimit(importers)
+	for i, raw := range inputs {
+		group.Go(func() error { errs[i] = s.opts.Take(raw); return nil })
+	}
+	_ = group.Wait() // each error is that of its input
+	return errs
 }

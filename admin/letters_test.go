@@ -1,6 +1,9 @@
 package admin_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,10 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"trackd/admin"
 	"trackd/event"
+	"trackd/internal/status"
 	"trackd/queue"
 )
 
@@ -257,5 +262,83 @@ func TestOneIsFoundByItsAddress(t *testing.T) {
 		if got, err := nextOf(r.client.Queued(t.Context(), admin.Exactly(at))); err != nil || got.MessageID != "waiting-1" {
 			t.Errorf("event at %s: got %+v, %v", e.Address, got, err)
 		}
+	}
+}
+
+// halfway is a queue that fails some way through an order, after it did a part
+// of it.
+type halfway struct {
+	admin.Letters
+	replay, replace, discard error
+}
+
+func (h halfway) Replay(ctx context.Context, f queue.Filter) (int, error) {
+	if h.replay != nil {
+		f.Limit = 2
+	}
+	n, err := h.Letters.Replay(ctx, f)
+	return n, errors.Join(err, h.replay)
+}
+
+func (h halfway) Replace(ctx context.Context, f queue.Filter, put func(context.Context, []queue.DeadLetter) ([]queue.Address, error)) (int, error) {
+	if h.replace != nil {
+		f.Limit = 1
+	}
+	n, err := h.Letters.Replace(ctx, f, put)
+	return n, errors.Join(err, h.replace)
+}
+
+func (h halfway) Discard(ctx context.Context, f queue.Filter) (int, error) {
+	if h.discard != nil {
+		f.Limit = 3
+	}
+	n, err := h.Letters.Discard(ctx, f)
+	return n, errors.Join(err, h.discard)
+}
+
+// Half an order is answered as what it is, and counted.
+func TestHalfAnOrderIsToldAndCounted(t *testing.T) {
+	failed := errors.New("the disk is full")
+	for _, test := range []struct {
+		name                string
+		queue               halfway
+		changed             int
+		replayed, discarded int
+	}{
+		{"a replay, while accepted events are replayed", halfway{replay: failed}, 2, 2, 0},
+		{"a replay, while rejected input is", halfway{replace: failed}, 6, 6, 1},
+		{"a discard", halfway{discard: failed}, 3, 0, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, 0)
+			test.queue.Letters = r.queue
+			r.registry = prometheus.NewRegistry()
+			var err error
+			r.server, err = admin.New(admin.Options{Queue: r.queue, Letters: test.queue, Control: r.control, Take: r.take,
+				Upstream: func() status.Upstream { return r.upstream }, Registry: r.registry})
+			check(t, err)
+			r.serve()
+			for _, ev := range events("mended", 2) {
+				r.append(nil, badLine(string(ev.Body)))
+			}
+			r.bury("dead", 5, queue.Poison, 500)
+			call := r.client.Replay
+			if test.queue.discard != nil {
+				call = r.client.Discard
+			}
+			got, err := call(t.Context(), queue.Filter{})
+			if err == nil || err.Error() != failed.Error() || got.Changed != test.changed {
+				t.Errorf("got %+v, %v, want %d changed and why not more", got, err, test.changed)
+			}
+			want := fmt.Sprintf(`
+# HELP trackd_events_discarded_total Dead letters an operator threw away, or replaced by replaying what was rejected at ingest.
+# TYPE trackd_events_discarded_total counter
+trackd_events_discarded_total %d
+# HELP trackd_events_replayed_total Dead letters an operator had queued again.
+# TYPE trackd_events_replayed_total counter
+trackd_events_replayed_total %d
+`, test.discarded, test.replayed)
+			check(t, testutil.GatherAndCompare(r.registry, strings.NewReader(want), "trackd_events_discarded_total", "trackd_events_replayed_total"))
+		})
 	}
 }

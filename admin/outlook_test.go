@@ -90,7 +90,7 @@ func show[T any](v *T) any {
 func TestTheOutlookNeverContradictsTheLastTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &lengths{}
-		s, err := New(Options{Queue: q, Letters: q, Control: &orders{}, Import: func(context.Context, []byte) error { return nil },
+		s, err := New(Options{Queue: q, Letters: q, Control: &orders{}, Take: func([]byte) error { return nil },
 			Upstream: func() status.Upstream {
 				return status.Upstream{State: status.Open, LastSuccess: time.Now(), Rate: 250}
 			}})

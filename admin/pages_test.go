@@ -160,5 +160,5 @@ func TestMissingOptionsAreNamedTogether(t *testing.T) {
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	mentions(t, err.Error(), "queue is missing", "letters is missing", "control is missing", "upstream is missing", "import is missing")
+	mentions(t, err.Error(), "queue is missing", "letters is missing", "control is missing", "upstream is missing", "take is missing")
 }

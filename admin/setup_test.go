@@ -2,7 +2,6 @@ package admin_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -60,12 +59,12 @@ func (s *control) Reload(context.Context) (status.Reload, error) { return s.relo
 
 // take takes an event as a door would: it parses, and says which error is the
 // event's own.
-func (r *rig) take(ctx context.Context, raw []byte) error {
+func (r *rig) take(raw []byte) error {
 	ev, err := event.Parser{}.Parse(raw, time.Now())
-	if bad, ok := errors.AsType[*event.Error](err); ok {
-		return &admin.BadEventError{Code: string(bad.Code), Message: bad.Error()}
+	if err != nil {
+		return err
 	}
-	return r.queue.Append(ctx, queue.Batch{Events: []event.Event{ev}})
+	return r.queue.Append(r.Context(), queue.Batch{Events: []event.Event{ev}})
 }
 
 // newRig returns a rig whose line is open. With a bound, the queue takes so
@@ -75,7 +74,7 @@ func newRig(tb testing.TB, bound int) *rig {
 	r := &rig{TB: tb, queue: queuetest.NewMemory(queuetest.Options{MaxEvents: bound}), control: &control{},
 		upstream: status.Upstream{State: "open", Rate: 250}, registry: prometheus.NewRegistry()}
 	var err error
-	r.server, err = admin.New(admin.Options{Queue: r.queue, Letters: r.queue, Control: r.control, Import: r.take,
+	r.server, err = admin.New(admin.Options{Queue: r.queue, Letters: r.queue, Control: r.control, Take: r.take,
 		Upstream: func() status.Upstream { return r.upstream }, Alive: func(context.Context) error { return r.sick },
 		Version: "1.2.3", Registry: r.registry})
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 // Amended says what one call to replay or discard did. A call looks at a
 // bounded number of letters; the next goes on after Last.
 type Amended struct {
-	Matched int    `json:"matched"` // letters looked at
-	Changed int    `json:"changed"` // of those, replayed or discarded
-	Last    string `json:"last"`    // address of the last one looked at
-	More    bool   `json:"more"`    // there may be more
+	Matched int    `json:"matched"`          // letters looked at
+	Changed int    `json:"changed"`          // of those, replayed or discarded, also if Failed
+	Last    string `json:"last"`             // address of the last one looked at
+	More    bool   `json:"more"`             // there may be more
+	Failed  string `json:"failed,omitempty"` // why the others were not
 }
 
 // Counted says how many letters match a filter.
@@ -25,15 +26,6 @@ type Counted struct {
 	Count    int                  `json:"count"`
 	ByReason map[queue.Reason]int `json:"by_reason"`
 }
-
-// BadEventError says what is wrong with an event that was to be imported.
-type BadEventError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
-// Error is Message, which names the code.
-func (e *BadEventError) Error() string { return e.Message }
 
 // importOrder asks for events to be taken.
 type importOrder struct {
@@ -50,8 +42,9 @@ type Imported struct {
 
 // BadImport names one event of an import that no queue should keep.
 type BadImport struct {
-	Index int `json:"index"` // within the call, from 0
-	BadEventError
+	Index   int        `json:"index"` // within the call, from 0
+	Code    event.Code `json:"code"`
+	Message string     `json:"message"` // names every problem
 }
 
 // failure is the answer to what could not be done.

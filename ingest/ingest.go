@@ -19,8 +19,9 @@
 //
 // Reading order: ingest.go (Server and its options), run.go (start and stop),
 // commit.go (what an Append means), then the socket: conn.go, reader.go,
-// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go; alarm.go
-// and metrics.go (what is told to operators).
+// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go;
+// operator.go (what operators bring), alarm.go and metrics.go (what is told to
+// operators).
 package ingest
 
 import (

@@ -36,7 +36,7 @@ func (c deadReplayCmd) Run(w *world) error {
 		fmt.Fprintf(w.stderr, "note: the upstream is %s, so they wait: %s\n", st.Upstream.State, printable(st.Upstream.Why))
 	}
 	if stay := a.matched - a.changed; stay > 0 {
-		return &fault{code: exitFailure, err: fmt.Errorf("%s not replayed: the door would reject them again", count(stay, "dead letter")),
+		return &fault{code: exitFailure, err: fmt.Errorf("%s not replayed: trackd would reject them again", count(stay, "dead letter")),
 			hint: "trackd dead export them, mend the file, and trackd dead import it"}
 	}
 	return nil
@@ -123,11 +123,11 @@ func (a *amending) run(f queue.Filter, confirm func(*world, admin.Counted) error
 			f.Limit = limit - a.matched
 		}
 		did, err := a.call(context.WithoutCancel(a.ctx), f) // what is begun is finished, to be able to say what was done
+		a.matched += did.Matched
+		a.changed += did.Changed
 		if err != nil {
 			return fmt.Errorf("%d %s, then: %w", a.changed, a.past, err)
 		}
-		a.matched += did.Matched
-		a.changed += did.Changed
 		a.tell("%d of %d %s", a.changed, found.Count, a.past)
 		if !did.More {
 			return nil

@@ -177,11 +177,11 @@ func New(o Options) (d *Daemon, err error) {
 		Letters:  q,
 		Control:  d.control,
 		Upstream: pause.upstream,
-		Import: func(ctx context.Context, raw []byte) error {
+		Take: func(raw []byte) error {
 			if !d.intake.IntakeStopped().IsZero() {
 				return errDrained
 			}
-			return takeIn(ctx, d.ingest.Handler(), inForce.Load().Key, raw)
+			return d.ingest.Take(raw)
 		},
 		Alive:       func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
 		Clients:     func() status.Clients { return status.Clients{Connections: conns.status()} },
@@ -193,6 +193,8 @@ func New(o Options) (d *Daemon, err error) {
 	})
 	return d, err
 }
+
+var errDrained = errors.New("no events are taken since an operator began to drain; restart trackd to take them again")
 
 // Ready tells the service manager that events can be kept.
 func (d *Daemon) Ready() { d.host.Ready() }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,7 +184,14 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 
 // ingestKey has an event taken with a key.
 func (r *reloading) ingestKey(key string) error {
-	return takeIn(r.t.Context(), r.ingest.Handler(), key, []byte(`{"event":"Application Opened","messageId":"m-`+key+`","userId":"ann"}`))
+	req := httptest.NewRequest(http.MethodPost, "http://localhost/v1/track", strings.NewReader(`{"event":"Application Opened","messageId":"m-`+key+`","userId":"ann"}`))
+	req.SetBasicAuth(key, "")
+	w := httptest.NewRecorder()
+	r.ingest.Handler().ServeHTTP(w, req)
+	if w.Code != http.StatusOK {
+		return errors.New(w.Body.String())
+	}
+	return nil
 }
 
 func TestAReloadThatNobodyAnswersEnds(t *testing.T) {
