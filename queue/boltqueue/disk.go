@@ -169,3 +169,15 @@ func prepareDir(dir string) error {
 	}
 	return nil
 }
+
+// inUnits writes a size for people.
+func inUnits(n int64) string {
+	unit, f := "bytes", float64(n)
+	for _, larger := range [...]string{"KiB", "MiB", "GiB", "TiB"} {
+		if f < 1024 {
+			break
+		}
+		unit, f = larger, f/1024
+	}
+	return fmt.Sprintf("%.4g %s", f, unit)
+}

@@ -237,9 +237,9 @@ func (q *Queue) noRoomFor(size int64) (string, error) {
 	case err != nil:
 		return "", err
 	case u.bytes+size > q.opts.MaxBytes:
-		return fmt.Sprintf("the queue uses %d of max_bytes %d; wait until it drains, or raise max_bytes", u.bytes, q.opts.MaxBytes), nil
+		return fmt.Sprintf("the queue uses %s of max_bytes %s; wait until it drains, or raise max_bytes", inUnits(u.bytes), inUnits(q.opts.MaxBytes)), nil
 	case u.free < size+max(q.opts.MinFreeBytes, 0):
-		return fmt.Sprintf("the disk has %d bytes left and min_free_bytes is %d; free some space", u.free, q.opts.MinFreeBytes), nil
+		return fmt.Sprintf("the disk has %s left and min_free_bytes is %s; free some space", inUnits(u.free), inUnits(q.opts.MinFreeBytes)), nil
 	}
 	return "", nil
 }
@@ -260,17 +260,14 @@ func (q *Queue) nextNumber() uint64 {
 	return q.highest
 }
 
-// setFull notes why there is no room, or that there is, and logs the change.
+// setFull notes why there is no room, or that there is. Who refuses an event for
+// it tells so.
 func (q *Queue) setFull(why string) {
 	q.mu.Lock()
 	was := q.full
 	q.full = why
 	q.mu.Unlock()
-	switch {
-	case was == "" && why != "":
+	if was == "" && why != "" {
 		nudge(q.tend) // the keeper looks out for room, by itself
-		q.log.Error("queue full, events are refused", "why", why)
-	case was != "" && why == "":
-		q.log.Info("queue has room again")
 	}
 }
