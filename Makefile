@@ -51,6 +51,10 @@ HOSTILE ?= 16
 hostile: ## attack a running daemon, print what each attack costs; rubbish by the gigabyte, about 10 minutes
 	TRACKD_HOSTILE=$(HOSTILE) go test -count=1 -v -timeout 60m -run '^(TestNoRequestTakesMemory|TestIdleConnections|TestRubbish)' ./cmd/trackd | grep -v '^=== '
 
+fleet: ## the queue of a fleet on real PostgreSQL servers: contract, kills, takeovers, figures; about 10 minutes
+	TRACKD_POSTGRES=all go test -count=1 -v -timeout 30m ./internal/pgtest ./queue/pgqueue | grep -Ev '^=== |^ +--- PASS'
+	TRACKD_POSTGRES=all go test -run '^$$' -bench . -benchtime 3s ./queue/pgqueue
+
 fuzz: ## fuzz every parser, FUZZTIME each: make fuzz FUZZTIME=1m
 	@go list ./... | while read -r package; do \
 		go test -list '^Fuzz' "$$package" | grep '^Fuzz' | while read -r target; do \

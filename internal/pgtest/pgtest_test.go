@@ -2,6 +2,7 @@ package pgtest_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -10,10 +11,15 @@ import (
 	"trackd/internal/pgtest"
 )
 
-func TestAPromotedStandbyHasWhatThePrimaryAcknowledged(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts two servers; run without -short")
+func wanted(t *testing.T) {
+	t.Helper()
+	if os.Getenv("TRACKD_POSTGRES") == "" {
+		t.Skip("starts PostgreSQL servers: set TRACKD_POSTGRES=1, as .ci/run postgres and make fleet do")
 	}
+}
+
+func TestAPromotedStandbyHasWhatThePrimaryAcknowledged(t *testing.T) {
+	wanted(t)
 	primary := pgtest.Start(t, pgtest.Options{})
 	standby := primary.Standby("standby1")
 	primary.Synchronous("standby1")
@@ -27,9 +33,7 @@ func TestAPromotedStandbyHasWhatThePrimaryAcknowledged(t *testing.T) {
 }
 
 func TestACutProxyLetsNothingThroughUntilItIsHealed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a server; run without -short")
-	}
+	wanted(t)
 	primary := pgtest.Start(t, pgtest.Options{})
 	proxy := pgtest.NewProxy(t, primary.Addr())
 	conn, err := pgx.Connect(t.Context(), "postgres://trackd@"+proxy.Addr()+"/postgres?sslmode=disable")

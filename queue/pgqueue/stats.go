@@ -1,0 +1,115 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"trackd/event"
+	"trackd/queue"
+)
+
+// maxEventCost is what the largest event is charged.
+const maxEventCost = event.MaxBytes*9/8 + 1_024
+
+// Stats implements [queue.Queue]. Leased, Parked and Held are what this centre
+// has in memory: zero while another delivers.
+func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
+	// While outcomes cannot be written they are told as held, so a failure to
+	// wait for them is not one of Stats.
+	if err := q.settled(ctx); errors.Is(err, queue.ErrClosed) || ctx.Err() != nil {
+		return queue.Stats{}, err
+	}
+	read, err := q.readStats(ctx)
+	if err != nil {
+		return queue.Stats{}, fmt.Errorf("stats: %w", err)
+	}
+	standby, err := q.checkStandby(ctx)
+	if err != nil {
+		return queue.Stats{}, fmt.Errorf("stats: %w", err)
+	}
+	s := read.Stats
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s.Exact = true
+	s.Leased, s.Parked, s.ParkedMax = q.held.leased, q.held.waiting(time.Now()), queue.MaxParked
+	if q.outcomes.failing {
+		s.Held = int(q.outcomes.given - q.outcomes.done)
+	}
+	s.Bytes, s.MaxBytes = s.Bytes+q.reserved, q.opts.MaxBytes
+	s.FreeBytes = max(0, s.MaxBytes-s.Bytes) // what the server has left on its disk is not to be seen from here
+	if read.bytes+q.reserved+maxEventCost > q.opts.MaxBytes {
+		s.Full = fmt.Sprintf("events in the database cost %d bytes of %d allowed", read.bytes+q.reserved, q.opts.MaxBytes)
+	}
+	s.Alarms = slices.Collect(maps.Values(q.trouble))
+	if s.Lost > 0 {
+		s.Alarms = append(s.Alarms, fmt.Sprintf("the database forgot up to %d acknowledged events: a standby that was behind has been promoted", s.Lost))
+	}
+	if standby != "" {
+		s.Alarms = append(s.Alarms, standby)
+	}
+	slices.Sort(s.Alarms)
+	return s, nil
+}
+
+// account is what stats.sql says.
+type account struct {
+	queue.Stats
+	figures
+}
+
+// readStats reads the account.
+func (q *Queue) readStats(ctx context.Context) (account, error) {
+	var a account
+	dead := make([]uint64, len(queue.Reasons()))
+	var oldest *time.Time
+	var found bool
+	dest := []any{&a.Taken, &a.Queued, &a.Delivered, &a.Discarded, &a.Lost}
+	for i := range dead { // the columns have the order of queue.Reasons
+		dest = append(dest, &dead[i])
+	}
+	dest = append(dest, &a.bytes, &a.rejectBytes, &a.sampleBytes, &a.nextID, &oldest)
+	if err := q.run(ctx, "stats", one(&found, dest...)); err != nil {
+		return account{}, err
+	}
+	a.DeadByReason = map[queue.Reason]uint64{}
+	for i, reason := range queue.Reasons() {
+		if a.Dead += dead[i]; dead[i] > 0 {
+			a.DeadByReason[reason] = dead[i]
+		}
+	}
+	a.RejectBytes, a.SampleBytes, a.Bytes = a.rejectBytes, a.sampleBytes, a.bytes+a.rejectBytes+a.sampleBytes
+	if oldest != nil {
+		a.Oldest = *oldest
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.known = a.figures
+	q.highest = max(q.highest, a.nextID-1)
+	return a, nil
+}
+
+// checkStandby says why an acknowledged event may be lost with the primary's
+// disk, or nothing.
+func (q *Queue) checkStandby(ctx context.Context) (string, error) {
+	var names, commit, fsync string
+	var attached int
+	var found bool
+	if err := q.run(ctx, "standby", one(&found, &names, &commit, &fsync, &attached)); err != nil {
+		return "", err
+	}
+	switch {
+	case fsync != "on":
+		return "the database runs with fsync off: a power cut loses what was acknowledged", nil
+	case commit == "off" || commit == "local":
+		return fmt.Sprintf("synchronous_commit is %q for this role: a commit is not replicated when it is acknowledged", commit), nil
+	case names == "":
+		return "the database has no synchronous standby: what was acknowledged may die with its disk", nil
+	case attached == 0:
+		return "no synchronous standby is connected: commits wait", nil
+	}
+	return "", nil
+}
