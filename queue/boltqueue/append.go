@@ -128,6 +128,11 @@ func (in *intake) close() {
 // Append implements [queue.Queue]. Batches of more than 4 MiB take several
 // commits, for which room is reserved first: they are refused whole, too.
 func (q *Queue) Append(ctx context.Context, b queue.Batch) error {
+	for _, r := range b.Rejects {
+		if reasonCode(r.Reason) == 0 { // it would be taken for damage
+			return fmt.Errorf("append a reject with reason %q, which is none of queue.Reasons", r.Reason)
+		}
+	}
 	parts := split(b, q.opts.groupBytes())
 	if len(parts) > 1 && b.Room == nil {
 		room, err := q.Reserve(ctx, costOf(b.Events))

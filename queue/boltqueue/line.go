@@ -60,21 +60,28 @@ func (q *Queue) removeUnfinished() {
 	}
 }
 
-// adoptSpare takes the last segment out of the line again if nothing was ever
-// written to it.
+// adoptSpare takes the newest segments out of the line again if nothing was
+// ever written to them: one of them will be the tail, the others go, or each
+// start would leave one more. It reads the newest file in any case: it tells
+// whether the directory is ours.
 func (q *Queue) adoptSpare() error {
-	n := len(q.line)
-	if n == 0 {
-		return nil
+	for n := len(q.line); n > 0; n-- {
+		last := q.line[n-1]
+		q.highest = max(q.highest, last.number)
+		if err := q.learn(last); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
+			return err
+		} else if err != nil || !last.book.virgin() {
+			return nil // damage was set aside by learn
+		}
+		q.line = q.line[:n-1]
+		delete(q.work, last)
+		if q.spare != nil {
+			if err := errors.Join(q.spare.end(errGone), remove(q.spare.path)); err != nil {
+				return err
+			}
+		}
+		q.setSpare(last)
 	}
-	last := q.line[n-1]
-	if err := q.learn(last); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
-		return err
-	} else if err != nil || !last.book.virgin() {
-		return nil // damage was set aside by learn
-	}
-	q.line = q.line[:n-1]
-	q.setSpare(last)
 	return nil
 }
 

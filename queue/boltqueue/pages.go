@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"os"
 	"slices"
 )
 
@@ -60,11 +59,11 @@ func openPages(file io.ReaderAt, size int64) (*pageFile, error) {
 // openCut is openPages for a file that may be shorter than it should be.
 func openCut(file io.ReaderAt, size int64) (*pageFile, error) {
 	p := &pageFile{file: file, size: size}
-	first, err := p.readMeta(0)
+	first, err := p.readMeta(0, 0)
 	if err != nil {
 		return nil, fmt.Errorf("first meta page: %w", err)
 	}
-	second, err := p.readMeta(first.pageSize)
+	second, err := p.readMeta(1, first.pageSize)
 	if err != nil {
 		return nil, fmt.Errorf("second meta page: %w", err)
 	}
@@ -91,7 +90,9 @@ func (p *pageFile) complete() error {
 	return nil
 }
 
-func (p *pageFile) readMeta(at int64) (meta, error) {
+// readMeta reads the meta page with a number, 0 or 1, which lies at at. bbolt
+// writes each transaction's to the page its number says.
+func (p *pageFile) readMeta(number uint64, at int64) (meta, error) {
 	buf := make([]byte, pageHeaderSize+metaSize)
 	if _, err := p.file.ReadAt(buf, at); err != nil {
 		return meta{}, fmt.Errorf("%w: %w", errDamaged, err)
@@ -106,11 +107,17 @@ func (p *pageFile) readMeta(at int64) (meta, error) {
 		return meta{}, fmt.Errorf("%w: not a bbolt file", errDamaged)
 	case le.Uint64(b[56:]) != sum.Sum64():
 		return meta{}, fmt.Errorf("%w: checksum", errDamaged)
-	case m.pageSize != int64(os.Getpagesize()):
-		return meta{}, fmt.Errorf("%w: pages of %d bytes, this machine has %d", errDamaged, m.pageSize, os.Getpagesize())
+	case binary.LittleEndian.Uint64(buf) != number || m.txid%2 != number:
+		return meta{}, fmt.Errorf("%w: a meta page of another place", errDamaged)
+	case !isPageSize(m.pageSize) || number == 1 && at != m.pageSize:
+		return meta{}, fmt.Errorf("%w: pages of %d bytes", errDamaged, m.pageSize)
 	}
 	return m, nil
 }
+
+// isPageSize reports whether pages of a file may be so large: those of the
+// machine that made it, which need not be this one.
+func isPageSize(n int64) bool { return n >= 1<<10 && n <= 64<<10 && n&(n-1) == 0 }
 
 // page is one page with its overflow, checked as far as it can be by itself.
 type page struct {
@@ -278,7 +285,7 @@ func branches(pg page) ([]branch, error) {
 		at := pageHeaderSize + i*branchElemSize
 		le := binary.LittleEndian
 		key, ok := cut(pg.body, at, le.Uint32(pg.body[at:]), le.Uint32(pg.body[at+4:]))
-		if !ok || i > 0 && bytes.Compare(key, all[i-1].key) <= 0 {
+		if !ok || len(key) == 0 || i > 0 && bytes.Compare(key, all[i-1].key) <= 0 {
 			return nil, fmt.Errorf("%w: page %d: key %d is out of place", errDamaged, pg.id, i)
 		}
 		all[i] = branch{key, le.Uint64(pg.body[at+8:])}
@@ -297,7 +304,7 @@ func leafItems(pg page, keys bounds, item func(flags uint32, key, value []byte) 
 		keySize, valueSize := le.Uint32(pg.body[at+8:]), le.Uint32(pg.body[at+12:])
 		key, ok := cut(pg.body, at, le.Uint32(pg.body[at+4:]), keySize)
 		value, also := cut(pg.body, at, le.Uint32(pg.body[at+4:])+keySize, valueSize)
-		if !ok || !also || i > 0 && bytes.Compare(key, last) <= 0 || !keys.hold(key) {
+		if !ok || !also || keySize == 0 || i > 0 && bytes.Compare(key, last) <= 0 || !keys.hold(key) {
 			return fmt.Errorf("%w: page %d: item %d is out of place", errDamaged, pg.id, i)
 		}
 		last = key

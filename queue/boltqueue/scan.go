@@ -49,7 +49,7 @@ func scan(file io.ReaderAt, size int64) (*found, error) {
 	byIdentity := map[uint64]map[place]spot{}
 	var foreign error
 	eachFrame(file, size, func(fr frame, at int64, size int) {
-		if f.shape.free[uint64(at)/uint64(os.Getpagesize())] {
+		if s := f.shape; len(s.free) > 0 && s.free[uint64(at)/uint64(s.pageSize)] {
 			return
 		}
 		if fr.kind == kindHead {
@@ -91,7 +91,7 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 	if err != nil {
 		return
 	}
-	if b, err := decodeBook(fr.payload); err == nil && !f.outgrew(b) {
+	if b, err := decodeBook(fr.payload); err == nil && fr.stamp >= f.shape.least && !f.outgrew(b) {
 		f.book = &b
 	}
 }
@@ -129,10 +129,12 @@ func (f *found) newest() (stamp uint64) {
 
 // shape is what bbolt's own structure still shows of a damaged file.
 type shape struct {
-	free    map[uint64]bool // pages that surely hold nothing any more
-	whole   map[string]bool // buckets that can be read to the last item
-	sure    bool            // free lacks nothing: all that is found is in use
-	current bool            // the newest book found is the newest there was
+	pageSize int64
+	free     map[uint64]bool // pages that surely hold nothing any more
+	whole    map[string]bool // buckets that can be read to the last item
+	sure     bool            // free lacks nothing: all that is found is in use
+	current  bool            // the newest book found, if of stamp least or later, is the newest there was
+	least    uint64
 }
 
 // shapeOf reads as much structure as there is. Pages are believed to be free
@@ -141,9 +143,10 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 	s := shape{whole: map[string]bool{}}
 	p, err := openCut(file, size)
 	if err != nil {
-		s.current = someMeta(file, size)
+		s.least, s.current = newestStamp(file, size)
 		return s
 	}
+	s.pageSize = p.meta.pageSize
 	ids, err := p.freePages()
 	buckets, _ := p.buckets() // those before the damage, if any
 	for _, b := range buckets {
@@ -177,16 +180,39 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 	return s
 }
 
-// someMeta reports whether one of the metas is right about a file that is long
-// enough for it.
-func someMeta(file io.ReaderAt, size int64) bool {
+// newestStamp returns the stamp that the counters found in a file with one
+// broken meta page must have to be the newest there were; ok is false when that
+// is unknown. What the sound meta page leads to is one transaction behind if the
+// broken one was the newer, which its number, though unchecked, tells.
+func newestStamp(file io.ReaderAt, size int64) (stamp uint64, ok bool) {
 	p := &pageFile{file: file, size: size}
-	for _, at := range []int64{0, int64(os.Getpagesize())} {
-		if m, err := p.readMeta(at); err == nil && m.end <= maxPages && int64(m.end)*m.pageSize <= size {
-			return true
-		}
+	m, err := p.readMeta(0, 0)
+	other := m.pageSize
+	for at := int64(1 << 10); at <= 64<<10 && err != nil; at *= 2 {
+		m, err = p.readMeta(1, at)
+		other = 0
 	}
-	return false
+	if err != nil || m.end < 4 || m.end > maxPages || int64(m.end)*m.pageSize > size {
+		return 0, false
+	}
+	p.meta, p.seen = m, make([]bool, m.end)
+	buckets, _ := p.buckets()
+	for _, b := range buckets {
+		if b.name != bucketSegment {
+			continue
+		}
+		err = p.walkBucket(b, func(_ string, key, value []byte) error {
+			if f, err := parseFrame(value, kindBook, 0, 0); err == nil && string(key) == keyBook {
+				stamp, ok = f.stamp, true
+			}
+			return nil
+		})
+	}
+	txid := make([]byte, 8)
+	if _, err := file.ReadAt(txid, other+pageHeaderSize+48); err == nil && binary.LittleEndian.Uint64(txid) == m.txid+1 {
+		stamp++
+	}
+	return stamp, ok && err == nil
 }
 
 // checkFrame checks that an item is a frame of its place.
