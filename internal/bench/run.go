@@ -182,7 +182,7 @@ func (r *run) serve(dir, url string) (*server, error) {
 		return nil, err
 	}
 	s, err := r.start("trackd is ready", []string{
-		"TRACKD_UPSTREAM_URL=" + url, "TRACKD_UPSTREAM_API_KEY=bench", "TRACKD_QUEUE_DIR=" + dir,
+		"TRACKD_CONFIG=", "TRACKD_UPSTREAM_URL=" + url, "TRACKD_UPSTREAM_API_KEY=bench", "TRACKD_QUEUE_DIR=" + dir,
 		"TRACKD_SENDER_RATE=" + unpaced, "TRACKD_SENDER_BURST=" + unpaced, fmt.Sprintf("TRACKD_SENDER_WORKERS=%d", drainWorkers),
 		"TRACKD_INGEST_SOCKET=" + socket, "TRACKD_INGEST_HTTP=" + free[0],
 		"TRACKD_ADMIN_SOCKET=" + filepath.Join(filepath.Dir(socket), "admin.sock"), "TRACKD_ADMIN_HTTP=" + free[1],
