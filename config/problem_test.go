@@ -37,7 +37,7 @@ var stories = map[string]struct {
 	"values that are not allowed": {
 		host: host{env: enough("TRACKD_SENDER_RATE=NaN", "TRACKD_QUEUE_MAX_AGE="), file: `
 upstream: {timeout: 10}
-ingest: {socket_mode: "0999", accept: all}
+ingest: {socket_mode: "0999", accept: some}
 queue: {max_bytes: 10GB, min_free_bytes: -1}
 sender: {burst: 0, workers: 2000, retry_min: -1s}
 log: {level: loud}
@@ -45,7 +45,7 @@ log: {level: loud}
 		want: []string{
 			`/c.yaml:2:21: upstream.timeout: found "10", allowed a duration like 500ms, 10s or 5m, from 100ms to 5m`,
 			`/c.yaml:3:23: ingest.socket_mode: found "0999", allowed an octal mode like 0660`,
-			`/c.yaml:3:39: ingest.accept: found "all", allowed lifecycle or track`,
+			`/c.yaml:3:39: ingest.accept: found "some", allowed lifecycle or track or all`,
 			`/c.yaml:4:20: queue.max_bytes: found "10GB", allowed a size like 512MiB, 10GiB or a number of bytes, at least 512MiB`,
 			`/c.yaml:4:42: queue.min_free_bytes: found "-1", allowed a size like 512MiB, 10GiB or a number of bytes`,
 			`/c.yaml:5:17: sender.burst: found "0", allowed a whole number, at least 1`,
