@@ -16,9 +16,11 @@ const (
 
 	credentialName   = "api_key"        // LoadCredential=api_key:trackd.api_key in the unit
 	storedCredential = "trackd.api_key" // the same in a credential store
-	originCredential = "systemd credential"
 	originStore      = "credential store of systemd"
 )
+
+// OriginCredential is the origin of a key file that systemd handed over.
+const OriginCredential = "systemd credential"
 
 // require checks what only the daemon needs, and reads the keys.
 func (l *loader) require() {
@@ -79,7 +81,7 @@ func (l *loader) requireAPIKey() {
 		return
 	case hasCredential:
 		up.APIKeyFile = credential
-		l.config.origins[keyAPIKeyFile] = originCredential
+		l.config.origins[keyAPIKeyFile] = OriginCredential
 	}
 	if up.APIKeyFile != "" {
 		up.APIKey = l.readSecret(keyAPIKeyFile, up.APIKeyFile)

@@ -14,7 +14,7 @@ func TestAliveAnswersWhileTheSchedulerTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, newMemQueue(), newSite(t), nil)
 		wantAlive(t, r.Sender, "idle")
-		r.Pause()
+		r.Pause(time.Now(), "")
 		wantAlive(t, r.Sender, "paused")
 		r.end(t)
 		if err := aliveWithin(t, r.Sender, time.Minute); err == nil {

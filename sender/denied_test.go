@@ -162,14 +162,14 @@ func TestPauseStopsAndResumeGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, s := newMemQueue(), newSite(t)
 		snd := start(t, q, s, nil)
-		snd.Pause()
-		snd.Pause()
+		snd.Pause(time.Now(), "the workspace moves")
+		snd.Pause(time.Now(), "the workspace moves")
 		q.add(ids("e", 10)...)
 		time.Sleep(time.Hour)
 		if n := len(s.seen()); n != 0 {
 			t.Errorf("%d requests while paused", n)
 		}
-		if up := snd.Upstream(); up.State != sender.Paused || up.Why == "" {
+		if up := snd.Upstream(); up.State != sender.Paused || up.Why != "paused by an operator (the workspace moves): trackd resume when you are ready" {
 			t.Errorf("upstream is %+v, want paused", up)
 		}
 		if _, _, leased, _ := q.account(); leased != 0 {

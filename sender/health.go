@@ -19,6 +19,7 @@ type health struct {
 
 	paused      bool
 	pausedSince time.Time
+	pauseReason string
 
 	told       State // the state logged and shown last
 	toldSince  time.Time
@@ -29,6 +30,7 @@ type health struct {
 	crowdedOut int    // suspects buried for want of places, since the start
 	suspects   int    // failed events that wait for their next attempt
 
+	newKey  string // how another key comes into force
 	onState func(State)
 	log     *slog.Logger
 }
@@ -47,6 +49,7 @@ func newHealth(o Options, now time.Time) *health {
 		poisonAfter: max(o.PoisonAfter, 0),
 		told:        Open,
 		toldSince:   now,
+		newKey:      o.NewKey,
 		onState:     func(State) {},
 		log:         o.Log,
 	}
@@ -159,6 +162,9 @@ func (h *health) throttled(now time.Time, r report) queue.Outcome {
 func (h *health) failed(now time.Time, r report) queue.Outcome {
 	h.failures++
 	h.last = r.answer.summary() + ": " + r.result.advice()
+	if r.result == resultUnauthorized {
+		h.last += ", " + h.newKey
+	}
 	d := r.item.delivery
 	strikes, own := h.evidence.failed(now, *d, now.Sub(r.began))
 	h.breaker.fail(now, r.epoch, failure{denied: r.verdict == deny, surely: r.result.aboutUs(), own: own})
@@ -184,17 +190,22 @@ func (h *health) failed(now time.Time, r report) queue.Outcome {
 }
 
 // pause notes an operator's wish.
-func (h *health) pause(now time.Time, on bool) {
-	if h.paused == on {
+func (h *health) pause(now, since time.Time, reason string) {
+	if h.paused && reason == h.pauseReason {
 		return
 	}
-	h.paused = on
-	if on {
-		h.pausedSince = now
-		h.log.Info("delivery paused by an operator")
-	} else {
-		h.log.Info("delivery resumed by an operator", "after", now.Sub(h.pausedSince))
+	h.paused, h.pausedSince, h.pauseReason = true, since, reason
+	h.log.Info("sending paused by an operator", "reason", reason, "since", since.UTC().Format(time.RFC3339))
+	h.onState(h.state(now))
+}
+
+// resume ends the pause.
+func (h *health) resume(now time.Time) {
+	if !h.paused {
+		return
 	}
+	h.paused, h.pauseReason = false, ""
+	h.log.Info("sending resumed by an operator", "after", now.Sub(h.pausedSince))
 	h.onState(h.state(now))
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"trackd/event"
+	"trackd/internal/status"
 	"trackd/queue"
 )
 
@@ -77,7 +78,7 @@ func (m *metrics) seed(auto promauto.Factory) {
 		Name: "trackd_upstream_state",
 		Help: "1 for the state the upstream is in, 0 for the others.",
 	}, []string{"state"})
-	for _, s := range States() {
+	for _, s := range status.States() {
 		m.states[s] = states.WithLabelValues(string(s))
 	}
 }

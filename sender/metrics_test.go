@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	told "trackd/internal/status"
 	"trackd/sender"
 )
 
@@ -75,7 +76,7 @@ trackd_rate 250
 			"trackd_events_delivered_total", "trackd_upstream_state", "trackd_rate"); err != nil {
 			t.Error(err)
 		}
-		snd.Pause()
+		snd.Pause(time.Now(), "")
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(
 			"# HELP trackd_upstream_state 1 for the state the upstream is in, 0 for the others.\n"+
 				"# TYPE trackd_upstream_state gauge\n"+states("paused")), "trackd_upstream_state"); err != nil {
@@ -88,7 +89,7 @@ trackd_rate 250
 // states is the exposition of trackd_upstream_state with one state on.
 func states(on sender.State) string {
 	var b strings.Builder
-	for _, s := range sender.States() {
+	for _, s := range told.States() {
 		value := 0
 		if s == on {
 			value = 1

@@ -61,7 +61,9 @@ type Options struct {
 
 // Settings is the part of Options that Reload can change.
 type Settings struct {
-	Key   string  // the API key, sent as user name of Basic auth
+	Key    string // the API key, sent as user name of Basic auth
+	NewKey string // how another key comes into force, as the end of a sentence; default "then reload"
+
 	Rate  float64 // events per second at most; default 250
 	Burst int     // events at once at most; default 50
 }
@@ -81,6 +83,7 @@ func (o Options) withDefaults() Options {
 }
 
 func (s Settings) withDefaults() Settings {
+	s.NewKey = cmp.Or(s.NewKey, "then reload")
 	s.Rate = cmp.Or(s.Rate, 250)
 	s.Burst = cmp.Or(s.Burst, 50)
 	return s

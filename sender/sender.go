@@ -105,15 +105,16 @@ func (s *Sender) Run(ctx context.Context) error {
 	return newScheduler(s).run(ctx)
 }
 
-// Pause stops sending until Resume. Requests in flight end by themselves.
-func (s *Sender) Pause() {
-	s.change(func(now time.Time) { s.health.pause(now, true) })
+// Pause stops sending until Resume. Requests in flight end by themselves. Since
+// when and why, which may be empty, are told to whoever looks.
+func (s *Sender) Pause(since time.Time, reason string) {
+	s.change(func(now time.Time) { s.health.pause(now, since, reason) })
 }
 
 // Resume undoes Pause, and sends a probe at once if the upstream is in trouble.
 func (s *Sender) Resume() {
 	s.change(func(now time.Time) {
-		s.health.pause(now, false)
+		s.health.resume(now)
 		s.health.breaker.probeNow(now)
 	})
 }
@@ -135,6 +136,7 @@ func (s *Sender) Reload(set Settings) error {
 	}
 	s.change(func(now time.Time) {
 		s.health.limiter.reset(now, set.Rate, set.Burst)
+		s.health.newKey = set.NewKey
 		if s.client.useKey(set.Key) {
 			s.health.breaker.renew(now)
 		}

@@ -25,7 +25,7 @@ func TestStoppingUnderLoadSettlesEverythingInTime(t *testing.T) {
 		"probing, nothing is up": {reply: nil, within: time.Second},
 		"denied":                 {reply: says(401, ""), within: time.Second},
 		"throttled":              {reply: says(429, ""), within: time.Second},
-		"paused":                 {reply: passes, before: (*sender.Sender).Pause, within: time.Second},
+		"paused":                 {reply: passes, before: func(s *sender.Sender) { s.Pause(time.Now(), "") }, within: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

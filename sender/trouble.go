@@ -111,7 +111,7 @@ func cutReason(err error) result {
 func (r result) advice() string {
 	switch r {
 	case resultUnauthorized:
-		return "the API key is not accepted: check it and that it belongs to this region, then reload"
+		return "the API key is not accepted: check it and that it belongs to this region"
 	case resultForbidden, resultDenied:
 		return "the destination or a firewall before it refuses us: check the key's permissions and the account"
 	case resultNotFound:

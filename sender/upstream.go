@@ -3,39 +3,24 @@ package sender
 import (
 	"fmt"
 	"time"
+
+	"trackd/internal/status"
 )
 
-// State is what the upstream does: the destination and the way to it. The set is
-// closed: it labels metrics.
-type State string
+// Upstream is a report on the destination and the way to it.
+type Upstream = status.Upstream
+
+// State is what the sender does about the destination.
+type State = status.State
 
 // The states.
 const (
-	Open      State = "open"      // events flow
-	Throttled State = "throttled" // nothing but 429 comes back: one request at a time, slowly
-	Probing   State = "probing"   // the destination is in trouble: one event at a time tries it
-	Denied    State = "denied"    // key or address are wrong, an operator is needed; probed as well
-	Paused    State = "paused"    // by an operator
+	Open      = status.Open
+	Throttled = status.Throttled
+	Probing   = status.Probing
+	Denied    = status.Denied
+	Paused    = status.Paused
 )
-
-// States lists every State once.
-func States() []State { return []State{Open, Throttled, Probing, Denied, Paused} }
-
-// Upstream is a report on the destination and the way to it.
-type Upstream struct {
-	State State
-	Since time.Time // when it came into this state
-	Why   string    // one sentence: what is wrong and what to do; "" when all is well
-	Alarm string    // what else an operator must know; "" if nothing
-
-	Rate        float64   // events per second it may be sent now
-	HoldUntil   time.Time // the destination asked for silence until then; zero if not
-	NextProbe   time.Time // when the next probe may go; zero when open, throttled or paused
-	LastSuccess time.Time // of the last delivery; zero: none since the start
-	Delivered   uint64    // since the start
-	Failures    int       // attempts that failed since the last delivery
-	Suspects    int       // events that failed and wait for their next attempt
-}
 
 // report tells an operator how things are.
 func (h *health) report(now time.Time) Upstream {
@@ -54,7 +39,11 @@ func (h *health) report(now time.Time) Upstream {
 	switch u.State {
 	case Paused:
 		u.Since = h.pausedSince
-		u.Why = "paused by an operator: resume it when you are ready"
+		u.Why = "paused by an operator"
+		if h.pauseReason != "" {
+			u.Why += " (" + h.pauseReason + ")"
+		}
+		u.Why += ": trackd resume when you are ready"
 	case Probing, Denied:
 		u.Why = h.last
 		u.NextProbe = h.breaker.due()

@@ -16,20 +16,22 @@ type deadCmd struct {
 	Import  deadImportCmd  `cmd:"" help:"Take events from a file: mended exports, or bare events, one a line."`
 }
 
-var deadLetters = listing[admin.DeadLetter]{
-	what:   "dead letter",
-	header: "ADDRESS\tDIED\tREASON\tHTTP\tTRIES\tEVENT\tMESSAGE ID\tSAID",
-	fetch:  (*admin.Client).DeadLetters,
-	row: func(l admin.DeadLetter) string {
-		status := "-"
-		if l.Status != 0 {
-			status = fmt.Sprint(l.Status)
-		}
-		return fmt.Sprintf("%s\t%s ago\t%s\t%s\t%d\t%s\t%s\t%s", l.Address, ago(l.Died), l.Reason, status,
-			l.Attempts, cell(l.Name, 40), cell(l.MessageID, 40), cell(l.Detail, 60))
-	},
-	facts:   deadLetterFacts,
-	content: func(l admin.DeadLetter) admin.Content { return l.Content },
+func deadLetters() listing[admin.DeadLetter] {
+	return listing[admin.DeadLetter]{
+		what:   "dead letter",
+		header: "ADDRESS\tDIED\tREASON\tHTTP\tTRIES\tEVENT\tMESSAGE ID\tSAID",
+		fetch:  (*admin.Client).DeadLetters,
+		row: func(l admin.DeadLetter) string {
+			status := "-"
+			if l.Status != 0 {
+				status = fmt.Sprint(l.Status)
+			}
+			return fmt.Sprintf("%s\t%s ago\t%s\t%s\t%d\t%s\t%s\t%s", l.Address, ago(l.Died), l.Reason, status,
+				l.Attempts, cell(l.Name, 40), cell(l.MessageID, 40), cell(l.Detail, 60))
+		},
+		facts:   deadLetterFacts,
+		content: func(l admin.DeadLetter) admin.Content { return l.Content },
+	}
 }
 
 func deadLetterFacts(l admin.DeadLetter) [][2]string {
@@ -65,9 +67,9 @@ func (c deadListCmd) Run(w *world) error {
 		return err
 	}
 	if c.JSON {
-		return deadLetters.export(w, s)
+		return deadLetters().export(w, s)
 	}
-	return deadLetters.list(w, s)
+	return deadLetters().list(w, s)
 }
 
 type deadShowCmd struct {
@@ -76,7 +78,7 @@ type deadShowCmd struct {
 }
 
 // Run shows the dead letters at an address or of a messageId.
-func (c deadShowCmd) Run(w *world) error { return deadLetters.show(w, c.Which, c.JSON) }
+func (c deadShowCmd) Run(w *world) error { return deadLetters().show(w, c.Which, c.JSON) }
 
 type deadExportCmd struct {
 	letterFilter
@@ -88,5 +90,5 @@ func (c deadExportCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	return deadLetters.export(w, s)
+	return deadLetters().export(w, s)
 }

@@ -23,8 +23,8 @@ import (
 	"trackd/config"
 	"trackd/event"
 	"trackd/internal/daemon"
+	"trackd/internal/status"
 	"trackd/queue"
-	"trackd/sender"
 )
 
 const referencePath = "../../docs/reference.md"
@@ -69,7 +69,7 @@ func TestTheReferenceExplainsEveryWord(t *testing.T) {
 	for _, r := range queue.Reasons() {
 		reasons = append(reasons, string(r))
 	}
-	for _, s := range sender.States() {
+	for _, s := range status.States() {
 		states = append(states, string(s))
 	}
 	replies := slices.Collect(maps.Values(constants(t, "../../ingest", "code")))

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"trackd/admin"
-	"trackd/internal/status"
 	"trackd/sender"
 )
 
@@ -63,7 +62,7 @@ type pauseMark struct {
 // newPauser takes up the pause that an operator asked for before the restart, if
 // there is one. A marker that cannot be read still means a pause: somebody
 // wanted one.
-func newPauser(dir string, s *sender.Sender, log *slog.Logger) (*pauser, error) {
+func newPauser(dir string, s *sender.Sender) (*pauser, error) {
 	p := &pauser{sender: s, marker: filepath.Join(dir, "paused")}
 	text, err := os.ReadFile(p.marker)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,9 +73,9 @@ func newPauser(dir string, s *sender.Sender, log *slog.Logger) (*pauser, error) 
 	}
 	p.pause = &pauseMark{}
 	if json.Unmarshal(text, p.pause) != nil {
-		*p.pause = pauseMark{Reason: "the file " + p.marker + " says so, but not since when"}
+		*p.pause = pauseMark{Since: time.Now().UTC(), Reason: "the file " + p.marker + " says so, but not since when"}
 	}
-	s.Pause()
+	s.Pause(p.pause.Since, p.pause.Reason)
 	return p, nil
 }
 
@@ -85,12 +84,12 @@ func newPauser(dir string, s *sender.Sender, log *slog.Logger) (*pauser, error) 
 func (p *pauser) Pause(reason string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sender.Pause()
 	mark := &pauseMark{Since: time.Now().UTC().Truncate(time.Millisecond), Reason: reason}
 	if p.pause != nil {
 		mark.Since, mark.Reason = p.pause.Since, cmp.Or(reason, p.pause.Reason)
 	}
 	p.pause = mark
+	p.sender.Pause(mark.Since, mark.Reason)
 	text, err := json.Marshal(mark)
 	if err == nil {
 		err = writeDurably(p.marker, append(text, '\n'))
@@ -139,24 +138,6 @@ func (in *intake) IntakeStopped() time.Time {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.since
-}
-
-// upstream says in the operator's words what the sender reports.
-func (p *pauser) upstream() status.Upstream {
-	l := p.sender.Upstream()
-	out := status.Upstream{State: status.State(l.State), Since: l.Since.Round(time.Millisecond), Why: l.Why, Alarm: l.Alarm,
-		Rate: l.Rate, HoldUntil: l.HoldUntil, LastSuccess: l.LastSuccess, NextProbe: l.NextProbe, Delivered: l.Delivered, Failures: l.Failures}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pause != nil && l.State == sender.Paused {
-		out.Since = p.pause.Since
-		out.Why = "paused by an operator"
-		if p.pause.Reason != "" {
-			out.Why += " (" + p.pause.Reason + ")"
-		}
-		out.Why += ": trackd resume when you are ready"
-	}
-	return out
 }
 
 // writeDurably replaces a file so that after a crash it is there whole.

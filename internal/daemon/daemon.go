@@ -163,7 +163,7 @@ func New(o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
-	pause, err := newPauser(cfg.Queue.Dir, d.sender, o.Log)
+	pause, err := newPauser(cfg.Queue.Dir, d.sender)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func New(o Options) (d *Daemon, err error) {
 		Queue:    q,
 		Letters:  q,
 		Control:  d.control,
-		Upstream: pause.upstream,
+		Upstream: d.sender.Upstream,
 		Take: func(raw []byte) error {
 			if !d.intake.IntakeStopped().IsZero() {
 				return errDrained

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -280,7 +281,25 @@ func (r *reloader) enforce(c config.Config) error {
 }
 
 func senderSettings(c config.Config) sender.Settings {
-	return sender.Settings{Key: c.Upstream.APIKey.Reveal(), Rate: c.Sender.Rate, Burst: c.Sender.Burst}
+	return sender.Settings{Key: c.Upstream.APIKey.Reveal(), NewKey: newKey(c), Rate: c.Sender.Rate, Burst: c.Sender.Burst}
+}
+
+// newKey says how another API key comes into force, which depends on where this
+// one came from.
+func newKey(c config.Config) string {
+	origins := map[string]string{}
+	for _, e := range c.Entries() {
+		origins[e.Key] = e.Origin
+	}
+	switch {
+	case origins["upstream.api_key_file"] == config.OriginCredential:
+		return "then systemctl restart trackd: systemd hands the key over at a start"
+	case c.Upstream.APIKeyFile != "":
+		return "and put the right one into " + c.Upstream.APIKeyFile + ", which is noticed within seconds"
+	case strings.HasPrefix(origins["upstream.api_key"], "TRACKD_"):
+		return "then restart trackd with the right one in " + origins["upstream.api_key"]
+	}
+	return "then trackd reload"
 }
 
 func ingestRules(c config.Config) (ingest.Rules, error) {

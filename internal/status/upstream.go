@@ -30,4 +30,5 @@ type Upstream struct {
 	LastSuccess time.Time `json:"last_success,omitzero"` // the last delivery since the start
 	Delivered   uint64    `json:"delivered"`             // since the start
 	Failures    int       `json:"failures"`              // attempts that failed since the last delivery
+	Suspects    int       `json:"suspects"`              // events that failed and wait for their next attempt
 }
