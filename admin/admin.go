@@ -78,6 +78,10 @@ type Options struct {
 	// that nothing can be taken now. Required.
 	Take func(raw []byte) error
 
+	// Backup copies the queue at work into a directory of this host that does not
+	// exist or is empty. Default: an error that says there is none.
+	Backup func(ctx context.Context, dir string) (BackedUp, error)
+
 	// Alive returns nil once everything that every event passes has come round,
 	// and an error when ctx ends first. Default: that the queue answers is enough.
 	Alive func(ctx context.Context) error
@@ -96,6 +100,11 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Alive == nil {
 		o.Alive = func(context.Context) error { return nil }
+	}
+	if o.Backup == nil {
+		o.Backup = func(context.Context, string) (BackedUp, error) {
+			return BackedUp{}, errors.New("this queue cannot be backed up")
+		}
 	}
 	if o.Clients == nil {
 		o.Clients = func() status.Clients { return status.Clients{} }
@@ -176,6 +185,7 @@ func New(o Options) (*Server, error) {
 	s.actions.HandleFunc("POST /resume", s.resume)
 	s.actions.HandleFunc("POST /drain", s.drain)
 	s.actions.HandleFunc("POST /reload", s.reload)
+	s.actions.HandleFunc("POST /backup", s.backup)
 	return s, nil
 }
 

@@ -58,6 +58,7 @@ type grammar struct {
 	Resume  resumeCmd  `cmd:"" help:"Go on sending, and try the destination at once."`
 	Reload  reloadCmd  `cmd:"" help:"Have the daemon read its configuration again, and tell whether it is in force."`
 	Drain   drainCmd   `cmd:"" help:"Take no more events and wait until everything is sent, before this host goes away."`
+	Backup  backupCmd  `cmd:"" help:"Have the daemon copy its queue into a directory, while it works."`
 	Check   checkCmd   `cmd:"" help:"Check a queue at rest: every checksum, every book, the conservation law."`
 	Conf    configCmd  `cmd:"" name:"config" help:"See the configuration, and what is wrong with it."`
 	Version versionCmd `cmd:"" help:"Print the version."`

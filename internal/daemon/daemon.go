@@ -183,6 +183,10 @@ func New(o Options) (d *Daemon, err error) {
 			}
 			return d.ingest.Take(raw)
 		},
+		Backup: func(ctx context.Context, dir string) (admin.BackedUp, error) {
+			made, err := q.Backup(ctx, dir)
+			return admin.BackedUp{Dir: dir, Files: made.Files, Bytes: made.Bytes, Account: status.Account(made.Account)}, err
+		},
 		Alive:       func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
 		Clients:     func() status.Clients { return status.Clients{Connections: conns.status()} },
 		SocketConns: conns.adminSocket,

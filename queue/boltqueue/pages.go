@@ -90,8 +90,7 @@ func (p *pageFile) complete() error {
 	return nil
 }
 
-// readMeta reads the meta page with a number, 0 or 1, which lies at at. bbolt
-// writes each transaction's to the page its number says.
+// readMeta reads the meta page with a number, 0 or 1, which lies at at.
 func (p *pageFile) readMeta(number uint64, at int64) (meta, error) {
 	buf := make([]byte, pageHeaderSize+metaSize)
 	if _, err := p.file.ReadAt(buf, at); err != nil {
@@ -107,7 +106,7 @@ func (p *pageFile) readMeta(number uint64, at int64) (meta, error) {
 		return meta{}, fmt.Errorf("%w: not a bbolt file", errDamaged)
 	case le.Uint64(b[56:]) != sum.Sum64():
 		return meta{}, fmt.Errorf("%w: checksum", errDamaged)
-	case binary.LittleEndian.Uint64(buf) != number || m.txid%2 != number:
+	case binary.LittleEndian.Uint64(buf) != number:
 		return meta{}, fmt.Errorf("%w: a meta page of another place", errDamaged)
 	case !isPageSize(m.pageSize) || number == 1 && at != m.pageSize:
 		return meta{}, fmt.Errorf("%w: pages of %d bytes", errDamaged, m.pageSize)
