@@ -2,9 +2,9 @@ package event
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -214,10 +214,14 @@ func (b *Batch) Next() (item Item, ok bool) {
 // shared is an object of the envelope that every element is to have.
 type shared struct {
 	field   string
-	size    int            // in bytes; beyond MaxInputBytes the rest is not set
-	all     string         // the object as JSON
-	entries []string       // its members as written
-	index   map[string]int // of an entry by its decoded name
+	object  []byte   // as it stands in the body
+	text    string   // the same, to be merged; "" if it is beyond MaxInputBytes
+	entries []extent // its members, in the order of their decoded names
+}
+
+// name returns the decoded name of an entry.
+func (s *shared) name(e extent) []byte {
+	return unquote(s.object[e.from:endOfString(s.object, int(e.from))])
 }
 
 // share notes the entries of an object that every element is to have.
@@ -232,7 +236,7 @@ func (b *Batch) share(field string, m member) *Error {
 		}
 		return reject(Invalid, Problem{Field: field, Found: show(object), Allowed: "an object"})
 	case len(object) > MaxInputBytes: // then no item can have it, whatever it holds
-		b.shared = append(b.shared, shared{field: field, size: len(object)})
+		b.shared = append(b.shared, shared{field: field, object: object})
 		return nil
 	}
 	// Strictly, and here rather than once more for every element. A lone
@@ -241,14 +245,14 @@ func (b *Batch) share(field string, m member) *Error {
 		err.Problems[0].Field = field
 		return err
 	}
-	s := shared{field: field, index: make(map[string]int)}
+	// As offsets in order, not as a map: many batches may be open at once.
+	s := shared{field: field, object: object}
 	for m := range members(object, 0) {
-		s.index[string(m.name(object))] = len(s.entries)
-		s.entries = append(s.entries, string(object[m.key:m.end]))
+		s.entries = append(s.entries, extent{uint32(m.key), uint32(m.end)})
 	}
+	slices.SortFunc(s.entries, func(a, b extent) int { return bytes.Compare(s.name(a), s.name(b)) })
 	if len(s.entries) > 0 {
-		s.all = "{" + strings.Join(s.entries, ",") + "}"
-		s.size = len(s.all)
+		s.text = string(object)
 		b.shared = append(b.shared, s)
 	}
 	return nil
@@ -258,7 +262,7 @@ func (b *Batch) share(field string, m member) *Error {
 func (b *Batch) sharedBytes() int {
 	n := 0
 	for _, s := range b.shared {
-		n += len(`,"":`) + len(s.field) + s.size
+		n += len(`,"":`) + len(s.field) + len(s.object)
 	}
 	return n
 }
@@ -289,8 +293,8 @@ func (b *Batch) merge(element []byte) Item {
 	}
 	b.merged = append(slices.Grow(b.merged[:0], size), element...)
 	var splices []splice
-	for i, s := range b.shared {
-		if found[i].end > 0 {
+	for i := range b.shared {
+		if s := &b.shared[i]; found[i].end > 0 {
 			splices = append(splices, s.into(element, found[i])...)
 		}
 	}
@@ -299,7 +303,7 @@ func (b *Batch) merge(element []byte) Item {
 	// Add the others.
 	for i, s := range b.shared {
 		if found[i].end == 0 {
-			b.merged = appendMember(b.merged, `"`, s.field, `":`, s.all)
+			b.merged = appendMember(b.merged, `"`, s.field, `":`, s.text)
 		}
 	}
 	return Item{Raw: b.merged, Merged: true}
@@ -307,24 +311,32 @@ func (b *Batch) merge(element []byte) Item {
 
 // into returns what completes m, the element's own object of that name. An m
 // that is no object stays for the parser to reject.
-func (s shared) into(element []byte, m member) []splice {
+func (s *shared) into(element []byte, m member) []splice {
 	switch value := m.value(element); {
 	case m.kind(element) == jsontext.KindNull, isEmptyArray(value):
-		return []splice{{from: m.start, to: m.end, with: s.all}}
+		return []splice{{from: m.start, to: m.end, with: s.text}}
 	case m.kind(element) != jsontext.KindBeginObject:
 		return nil
 	}
 	missing := slices.Clone(s.entries)
 	for own := range members(element, m.start) {
-		if i, ok := s.index[string(own.name(element))]; ok {
-			missing[i] = ""
+		at, found := slices.BinarySearchFunc(s.entries, own.name(element), func(e extent, name []byte) int {
+			return bytes.Compare(s.name(e), name)
+		})
+		if found {
+			missing[at] = extent{}
 		}
 	}
-	missing = slices.DeleteFunc(missing, func(entry string) bool { return entry == "" })
+	missing = slices.DeleteFunc(missing, func(e extent) bool { return e.to == 0 })
 	if len(missing) == 0 {
 		return nil
 	}
-	with := strings.Join(missing, ",")
+	slices.SortFunc(missing, func(a, b extent) int { return cmp.Compare(a.from, b.from) }) // as they came
+	var text []byte
+	for _, e := range missing {
+		text = append(append(text, s.object[e.from:e.to]...), ',')
+	}
+	with := string(text[:len(text)-len(",")])
 	end := len(trimSpace(element[:m.end-len("}")]))
 	if element[end-1] != '{' {
 		with = "," + with

@@ -34,7 +34,7 @@ func TestBatchMergesTheEnvelopeIntoEachItem(t *testing.T) {
 			crashWith(`"integrations":{"X":true},"context":{"b":2}`),
 			crashWith(`"integrations":{"X":true,"All":false},"context":{"b":2,"a":1}`)},
 		{"values pass byte for byte", `"context" : { "a" : [1.0, 2e+1 ] , "b":"\u0041" },`, crash,
-			crashWith(`"context":{"a" : [1.0, 2e+1 ],"b":"\u0041"}`)},
+			crashWith(`"context":{ "a" : [1.0, 2e+1 ] , "b":"\u0041" }`)},
 		{"a pretty-printed item", `"context":{"a":1},`, crashWith("\"context\": {\n  \"b\": 2\n}\n"), crashWith("\"context\": {\n  \"b\": 2,\"a\":1\n}\n")},
 		{"other keys are ignored", `"messageId":"x","sentAt":1,"writeKey":"k","context":{"a":1},"userId":7,"userId":8,`, crash, crashWith(`"context":{"a":1}`)},
 	} {

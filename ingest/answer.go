@@ -101,9 +101,9 @@ func bodyTooLarge(limit int) *answer {
 	}
 }
 
-// noSlot returns the answer for a large body that found no room among others.
-func noSlot() *answer {
-	a := busy(codeBusy, fmt.Sprintf("more than %d large bodies are in work; try again later", maxLargeBodies))
+// noMemory returns the answer for a body that found no memory beside others.
+func noMemory() *answer {
+	a := busy(codeBusy, "too many large requests are in work; try again later")
 	a.refuses, a.hangUp = true, true
 	return a
 }
@@ -131,5 +131,15 @@ type batchReply struct {
 	Accepted uint64  `json:"accepted"`
 	Rejected uint64  `json:"rejected"`
 	Refused  uint64  `json:"refused"`
-	Errors   []fault `json:"errors"` // at most maxFaults
+	Errors   []fault `json:"errors"` // at most maxFaults, fewer while memory for replies is short
+
+	text int64 // what Errors hold and their JSON takes, about
+	cut  bool  // an item is missing in Errors, and so are those after it
+}
+
+// add adds what became of one chunk.
+func (r *batchReply) add(c counts) {
+	r.Accepted += c.accepted
+	r.Rejected += c.rejected
+	r.Refused += c.refused
 }

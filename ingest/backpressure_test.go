@@ -80,7 +80,7 @@ func TestParsingYieldsAfterSomeLinesAndABatchGoesOn(t *testing.T) {
 	c := newConn(s, nil)
 	c.in.use(make([]byte, largeRead))
 	c.in.filled(copy(c.in.space(), strings.Repeat(opened+"\n", 2*parseChunk+1)))
-	b := c.newBatch()
+	b := s.newBatch(c.in.buffered())
 	for round, want := range []int{parseChunk, 2 * parseChunk, 2*parseChunk + 1} {
 		more := c.parseSome(b)
 		if b.size() != want || more != (round < 2) || asked != round+1 || len(s.parsing) != 0 {

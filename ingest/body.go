@@ -1,82 +1,98 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 
 	"trackd/event"
-	"trackd/queue"
 )
 
 const (
-	// ordinaryBody is the most that a body may hold without a slot. A body
-	// gets to be larger only while there is one, so the memory of HTTP bodies
-	// is at most Options.HTTPConns × ordinaryBody + maxLargeBodies × MaxBatchBytes.
+	// ordinaryBody is the longest body that is charged to the budget of ordinary
+	// ones. It holds any event.
 	ordinaryBody = event.MaxInputBytes + 1
 
-	// maxLargeBodies is the number of slots.
-	maxLargeBodies = 64
+	// bodyWait is how long a body waits for memory.
+	bodyWait = 5 * time.Second
 
-	// slotWait is how long a large body waits for a slot.
-	slotWait = 5 * time.Second
+	// inflaterBytes is what reading gzip takes.
+	inflaterBytes = 64 << 10
 )
 
-// post is one request being worked on, with room that is used again. The queue
-// keeps nothing of it.
+// post is the body of one request, with memory that is used again.
 type post struct {
-	body  []byte
-	batch queue.Batch
-	arena arena // of the event's body
-	large bool  // holds a slot for large bodies
-	gzip  gzip.Reader
+	free     []byte // the first buffer of a body
+	body     []byte
+	inflater *gzip.Reader
+
+	ordinary charge // for the body and the inflater
+	large    charge // for a body that is larger
+	replies  charge // for the faults
+}
+
+// newPost returns a post that holds only what is free.
+func (s *Server) newPost() *post {
+	free := make([]byte, 0, freeBytes)
+	return &post{
+		free: free, body: free,
+		ordinary: charge{budget: s.budgets.bodies},
+		large:    charge{budget: s.budgets.largeBodies},
+		replies:  charge{budget: s.budgets.replies},
+	}
 }
 
 // putPost gives p back, empty.
 func (s *Server) putPost(p *post) {
-	if p.large {
-		<-s.largeSlots
-		p.large = false
+	if p.inflater != nil {
+		s.inflaters.Put(p.inflater)
+		p.inflater = nil
 	}
-	p.arena.empty()
-	clear(p.batch.Events)
-	clear(p.batch.Rejects)
-	p.body, p.batch.Events, p.batch.Rejects = p.body[:0], p.batch.Events[:0], p.batch.Rejects[:0]
+	p.body = p.free
+	p.ordinary.release()
+	p.large.release()
+	p.replies.release()
 	s.posts.Put(p)
 }
 
 // readBody reads the body of r into p: at most limit bytes, both as they arrive
-// and after inflation. It returns nil when the body is there.
+// and after inflation. It returns nil when the body is there. Of one that is too
+// large, limit bytes are there.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, p *post, limit int) *answer {
-	if r.ContentLength > int64(limit) {
+	if r.ContentLength > int64(limit) && r.Header.Get("Expect") != "" { // it asks first: spare it the body
 		return bodyTooLarge(limit)
 	}
 	var from io.Reader = http.MaxBytesReader(w, r.Body, int64(limit))
 	switch encoding := r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
 	case "", "identity":
 	case "gzip", "x-gzip":
-		if err := p.gzip.Reset(from); err != nil {
+		if !s.await(&p.ordinary, inflaterBytes) {
+			return noMemory()
+		}
+		p.inflater = s.inflaters.Get().(*gzip.Reader)
+		if err := p.inflater.Reset(from); err != nil {
 			return s.unreadable(err, limit)
 		}
-		from = &p.gzip
+		from = p.inflater
 	default:
 		return unknownEncoding(encoding)
 	}
 	for {
-		if a := s.makeRoom(p, limit); a != nil {
-			return a
+		if len(p.body) == cap(p.body) && !s.growBody(p, limit) {
+			return noMemory()
 		}
-		n, err := from.Read(p.body[len(p.body):min(cap(p.body), p.bound(limit))])
+		n, err := from.Read(p.body[len(p.body):cap(p.body)])
 		p.body = p.body[:len(p.body)+n]
 		switch {
 		case len(p.body) > limit:
+			p.body = p.body[:limit]
 			return bodyTooLarge(limit)
 		case err == io.EOF:
 			return nil
@@ -86,31 +102,34 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, p *post, limit
 	}
 }
 
-// bound returns how long the body may get before makeRoom is asked again. It
-// is one byte more than limit allows, to see whether there is more.
-func (p *post) bound(limit int) int {
-	if p.large {
-		return limit + 1
+// growBody doubles the body's buffer, up to one byte more than limit, to see
+// whether there is more. It reports whether there was memory for it in time.
+func (s *Server) growBody(p *post, limit int) bool {
+	size := min(2*cap(p.body), limit+1)
+	paid := &p.large
+	if cap(p.body) < ordinaryBody {
+		size = min(size, ordinaryBody)
+		paid = &p.ordinary
 	}
-	return min(limit+1, ordinaryBody)
+	want := int64(size)
+	if p.inflater != nil && paid == &p.ordinary {
+		want += inflaterBytes
+	}
+	if !s.await(paid, want) {
+		return false
+	}
+	p.body = append(make([]byte, 0, size), p.body...)
+	return true
 }
 
-// makeRoom sees to it that at least one more byte may be read into p, after
-// waiting for a slot if the body is about to be a large one.
-func (s *Server) makeRoom(p *post, limit int) *answer {
-	if len(p.body) == ordinaryBody && !p.large {
-		select {
-		case s.largeSlots <- struct{}{}:
-			p.large = true
-		case <-time.After(slotWait):
-			return noSlot()
-		}
+// await raises c to bytes and reports whether that could be done in time.
+func (s *Server) await(c *charge, bytes int64) bool {
+	if c.tryRaise(bytes) {
+		return true
 	}
-	if len(p.body) == cap(p.body) {
-		more := min(2*cap(p.body), p.bound(limit)) - len(p.body)
-		p.body = slices.Grow(p.body, more)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(s.cut, bodyWait)
+	defer cancel()
+	return c.raise(ctx, bytes) == nil
 }
 
 // unreadable returns the answer for a body that broke off with err.

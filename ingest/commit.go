@@ -29,9 +29,12 @@ const (
 	codeTooMany     = "too_many_connections" // there is no place left
 )
 
-// reasonRejectsFull is a reason for refusal that has no code of its own in replies:
-// the reject is told with the code of its fault.
-const reasonRejectsFull = "rejects_full"
+// Reasons for refusal that have no code of their own in replies: the reject is
+// told with the code of its fault.
+const (
+	reasonRejectsFull = "rejects_full"
+	reasonExcluded    = "excluded" // by the accept setting, and there are samples enough
+)
 
 // counts is what became of a number of events.
 type counts struct{ accepted, rejected, refused uint64 }
@@ -44,39 +47,71 @@ func (c counts) add(d counts) counts {
 // result is what one Append meant.
 type result struct {
 	counts
-	code   string // "" when the queue goes on taking, else why it does not
-	reason string // label of the refused, "" when there are none
+	code     string // "" when the queue goes on taking, else why it does not
+	reason   string // label of the refused that are not excluded, "" when there are none
+	excluded uint64 // of the refused, those that the accept setting excludes
 }
 
-// judge decides what an Append of so many events and rejects that ended with
-// err means. Only what the queue vouches for counts as accepted or rejected.
-func judge(events, rejects int, err error) result {
-	e, r := uint64(events), uint64(rejects)
+// resultOf decides what an Append of so many events and rejects, samples of what
+// is excluded among these, means that ended with err. Only what the queue
+// vouches for counts as accepted or rejected.
+func resultOf(events, rejects, samples int, err error) result {
+	e, r, x := uint64(events), uint64(rejects), uint64(samples)
+	rejectsFull, samplesFull := errors.Is(err, queue.ErrRejectsFull), errors.Is(err, queue.ErrSamplesFull)
 	switch {
 	case err == nil:
 		return result{counts: counts{accepted: e, rejected: r}}
 	case errors.Is(err, queue.ErrFull):
 		return result{counts: counts{refused: e + r}, code: codeQueueFull, reason: codeQueueFull}
-	case errors.Is(err, queue.ErrRejectsFull), errors.Is(err, queue.ErrSamplesFull): // the events are durable
-		return result{counts: counts{accepted: e, refused: r}, reason: reasonRejectsFull}
-	default: // it may have been stored, but nobody can say so
+	case !rejectsFull && !samplesFull: // it may have been stored, but nobody can say so
 		return result{counts: counts{refused: e + r}, code: codeUnavailable, reason: codeUnavailable}
 	}
+	res := result{counts: counts{accepted: e, rejected: r}} // the events are durable
+	if rejectsFull {
+		res.rejected -= r - x
+		res.refused += r - x
+		res.reason = reasonRejectsFull
+	}
+	if samplesFull {
+		res.rejected -= x
+		res.refused += x
+		res.excluded = x
+	}
+	return res
 }
 
 // commit makes b durable, counts what became of it, and raises or ends alarms.
 // An empty b is not worth a commit.
-func (s *Server) commit(ctx context.Context, from source, b queue.Batch) result {
-	if len(b.Events)+len(b.Rejects) == 0 {
+func (s *Server) commit(ctx context.Context, from source, b *batch) result {
+	if b.size() == 0 {
 		return result{}
 	}
-	err := s.opts.Queue.Append(ctx, b)
-	res := judge(len(b.Events), len(b.Rejects), err)
+	samples := 0
+	for _, r := range b.Rejects {
+		if r.Reason == queue.NotLifecycle {
+			samples++
+		}
+	}
+	err := s.opts.Queue.Append(ctx, b.Batch)
+	res := resultOf(len(b.Events), len(b.Rejects), samples, err)
 	s.metrics.count(from, res)
 	s.ring(res, err)
-	if res.accepted > 0 && s.opts.Log.Enabled(ctx, slog.LevelDebug) {
-		s.traceTaken(ctx, from, b.Events)
+	if res.accepted > 0 {
+		if b.replaced > 0 {
+			s.metrics.surrogates.Add(float64(b.replaced))
+		}
+		if s.opts.Log.Enabled(ctx, slog.LevelDebug) {
+			s.traceTaken(ctx, from, b.Events)
+		}
 	}
+	return res
+}
+
+// refuseAll counts n events for which no room could be reserved because of err.
+func (s *Server) refuseAll(n int, err error) result {
+	res := resultOf(n, 0, 0, err)
+	s.metrics.count(sourceHTTP, res)
+	s.ring(res, err)
 	return res
 }
 
@@ -117,15 +152,5 @@ func asRejection(err error) *event.Error {
 	return &event.Error{
 		Code:     event.Malformed,
 		Problems: []event.Problem{{Found: err.Error(), Allowed: "one JSON object"}},
-	}
-}
-
-// reject returns what the queue keeps of a bad event: raw as it came, as far
-// as the contract lets it be kept. It aliases raw.
-func reject(raw []byte, err *event.Error) queue.Reject {
-	return queue.Reject{
-		Body:   raw[:min(len(raw), event.MaxInputBytes)],
-		Reason: queue.Reason(err.Code),
-		Detail: err.Error(),
 	}
 }

@@ -16,28 +16,30 @@ import (
 	"trackd/queue"
 )
 
-func TestJudgeTrustsOnlyWhatTheQueueVouchesFor(t *testing.T) {
+func TestAResultTrustsOnlyWhatTheQueueVouchesFor(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		err  error
 		want result
 	}{
-		{"durable", nil, result{counts{3, 2, 0}, "", ""}},
-		{"full", queue.ErrFull, result{counts{0, 0, 5}, codeQueueFull, codeQueueFull}},
-		{"full, wrapped", fmt.Errorf("append: %w", queue.ErrFull), result{counts{0, 0, 5}, codeQueueFull, codeQueueFull}},
-		{"no room for rejects", queue.ErrRejectsFull, result{counts{3, 0, 2}, "", reasonRejectsFull}},
-		{"no room for anything", errors.Join(queue.ErrRejectsFull, queue.ErrFull), result{counts{0, 0, 5}, codeQueueFull, codeQueueFull}},
-		{"closed", queue.ErrClosed, result{counts{0, 0, 5}, codeUnavailable, codeUnavailable}},
-		{"anything else", errors.New("input/output error"), result{counts{0, 0, 5}, codeUnavailable, codeUnavailable}},
+		{"durable", nil, result{counts{3, 5, 0}, "", "", 0}},
+		{"full", queue.ErrFull, result{counts{0, 0, 8}, codeQueueFull, codeQueueFull, 0}},
+		{"full, wrapped", fmt.Errorf("append: %w", queue.ErrFull), result{counts{0, 0, 8}, codeQueueFull, codeQueueFull, 0}},
+		{"no room for rejects", queue.ErrRejectsFull, result{counts{3, 1, 4}, "", reasonRejectsFull, 0}},
+		{"samples enough", queue.ErrSamplesFull, result{counts{3, 4, 1}, "", "", 1}},
+		{"neither", errors.Join(queue.ErrSamplesFull, queue.ErrRejectsFull), result{counts{3, 0, 5}, "", reasonRejectsFull, 1}},
+		{"no room for anything", errors.Join(queue.ErrRejectsFull, queue.ErrFull), result{counts{0, 0, 8}, codeQueueFull, codeQueueFull, 0}},
+		{"closed", queue.ErrClosed, result{counts{0, 0, 8}, codeUnavailable, codeUnavailable, 0}},
+		{"anything else", errors.New("input/output error"), result{counts{0, 0, 8}, codeUnavailable, codeUnavailable, 0}},
 	} {
-		if got := judge(3, 2, c.err); got != c.want {
+		if got := resultOf(3, 5, 1, c.err); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}
 }
 
 // twoGood is a batch of two events and no rejects.
-func twoGood() queue.Batch { return queue.Batch{Events: make([]event.Event, 2)} }
+func twoGood() *batch { return &batch{Batch: queue.Batch{Events: make([]event.Event, 2)}} }
 
 func TestTroubleIsLoggedWhenItBeginsAndWhenItIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -99,7 +101,7 @@ func TestOneMessageIDCanBeFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.commit(t.Context(), sourceHTTP, queue.Batch{Events: []event.Event{ev}})
+	s.commit(t.Context(), sourceHTTP, &batch{Batch: queue.Batch{Events: []event.Event{ev}}})
 	want := `level=DEBUG msg="event taken" message_id=m-1 event="Application Opened" source=http` + "\n"
 	if got := logged(); got != want {
 		t.Errorf("logged %swant %s", got, want)
@@ -121,28 +123,28 @@ func TestMetricsHaveEveryLabelFromTheStartAndCountWhatIsTold(t *testing.T) {
 		t.Errorf("%d series of events refused, want %d (%v)", n, len(refusals()), err)
 	}
 
-	both := queue.Batch{Events: make([]event.Event, 3), Rejects: make([]queue.Reject, 2)}
-	for _, q.after = range []error{nil, queue.ErrRejectsFull, queue.ErrFull, queue.ErrClosed} {
+	both := &batch{Batch: queue.Batch{Events: make([]event.Event, 3), Rejects: make([]queue.Reject, 2)}, replaced: 1}
+	both.Rejects[0].Reason = queue.NotLifecycle
+	for _, q.after = range []error{nil, queue.ErrRejectsFull, queue.ErrSamplesFull, queue.ErrFull, queue.ErrClosed} {
 		s.commit(t.Context(), sourceSocket, both)
 	}
 	want := `
 # HELP trackd_events_refused_total Events not kept, because there was no room or because their sender was told.
 # TYPE trackd_events_refused_total counter
 trackd_events_refused_total{reason="busy"} 0
-trackd_events_refused_total{reason="invalid"} 0
+trackd_events_refused_total{reason="excluded"} 1
 trackd_events_refused_total{reason="malformed"} 0
-trackd_events_refused_total{reason="not_lifecycle"} 0
 trackd_events_refused_total{reason="oversize"} 0
 trackd_events_refused_total{reason="queue_full"} 5
-trackd_events_refused_total{reason="rejects_full"} 2
+trackd_events_refused_total{reason="rejects_full"} 1
 trackd_events_refused_total{reason="unavailable"} 5
 trackd_events_refused_total{reason="unfinished"} 0
 # HELP trackd_events_taken_total Events made durable, by the listener they came through: accepted to be sent, or rejected and kept as dead letters.
 # TYPE trackd_events_taken_total counter
 trackd_events_taken_total{outcome="accepted",source="http"} 0
-trackd_events_taken_total{outcome="accepted",source="socket"} 6
+trackd_events_taken_total{outcome="accepted",source="socket"} 9
 trackd_events_taken_total{outcome="rejected",source="http"} 0
-trackd_events_taken_total{outcome="rejected",source="socket"} 2
+trackd_events_taken_total{outcome="rejected",source="socket"} 4
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "trackd_events_taken_total", "trackd_events_refused_total"); err != nil {
 		t.Error(err)

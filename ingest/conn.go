@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"trackd/internal/listen"
-	"trackd/queue"
 )
 
 // Causes for which the reading of one client ends while the server goes on.
@@ -16,35 +15,9 @@ var (
 	errEvicted      = errors.New("place is needed for another client")
 )
 
-// maxBatch bounds the events of one batch, so that no client fills a commit
-// alone. Its bytes are bounded by largeRead.
-const maxBatch = 1000
-
 // parseChunk is how many lines a client may have parsed at a time, some 100 µs.
 // Delivery is a chain of short steps that must not wait long for a CPU.
 const parseChunk = 32
-
-// batch is what one commit makes durable: lines on their way from the reader
-// to the committer.
-type batch struct {
-	queue.Batch
-	notes []note // one for each reject
-	first uint64 // number of its first line
-	arena arena  // of the events' bodies
-}
-
-// size returns the number of events and rejects.
-func (b *batch) size() int { return len(b.Events) + len(b.Rejects) }
-
-// putBatch gives b back, empty.
-func (s *Server) putBatch(b *batch) {
-	clear(b.Events)
-	clear(b.Rejects)
-	clear(b.notes)
-	b.Events, b.Rejects, b.notes = b.Events[:0], b.Rejects[:0], b.notes[:0]
-	b.arena.empty()
-	s.batches.Put(b)
-}
 
 // conn is one client of the socket. Three goroutines serve it: the reader
 // parses, the committer waits for the queue, the writer for the client. At most
@@ -66,6 +39,7 @@ type conn struct {
 	in      lines
 	small   []byte  // the buffer while idle
 	large   *[]byte // the one from Server.buffers, while it is in use
+	lines   charge  // for large
 	crowded bool    // the last read filled the buffer: more is probably there
 	readDeadline
 }
@@ -76,11 +50,12 @@ func newConn(s *Server, nc *listen.Conn) *conn {
 		server:  s,
 		net:     nc,
 		ready:   make(chan *batch),
-		replies: newReplies(),
+		replies: newReplies(s.budgets.replies),
 		woken:   make(chan struct{}),
 		small:   make([]byte, smallRead),
 	}
 	c.in.buf = c.small
+	c.lines.budget = s.budgets.lines
 	return c
 }
 
@@ -120,6 +95,7 @@ func (s *Server) serveConn(stopping context.Context, nc *listen.Conn) {
 	nc.SetWriteDeadline(time.Now().Add(replyTime))
 	c.replies.finish()
 	writer.Wait()
+	c.replies.drop()
 	nc.Close()
 }
 
@@ -133,7 +109,7 @@ func (c *conn) commitAll() {
 		case code != "":
 			c.refuse(b.size(), code)
 		default:
-			res := c.server.commit(c.server.cut, sourceSocket, b.Batch)
+			res := c.server.commit(c.server.cut, sourceSocket, b)
 			if code = res.code; code != "" {
 				clear(b.notes)
 				b.notes = b.notes[:0] // these lines are to be sent again

@@ -28,6 +28,9 @@ func (printer) Append(_ context.Context, b queue.Batch) error {
 	return nil
 }
 
+// Reserve promises room, of which there is always enough.
+func (printer) Reserve(context.Context, int64) (*queue.Reservation, error) { return nil, nil }
+
 // A client writes lines, closes its half, and reads: the last reply counts.
 func ExampleServer_Run() {
 	dir, err := os.MkdirTemp("", "trackd")

@@ -26,6 +26,9 @@ func (v *void) Append(_ context.Context, b queue.Batch) error {
 	return nil
 }
 
+// Reserve implements Appender.
+func (*void) Reserve(context.Context, int64) (*queue.Reservation, error) { return nil, nil }
+
 // memory returns the bytes in use on heap and stacks after a collection.
 func memory() uint64 {
 	runtime.GC()
@@ -264,3 +267,6 @@ type appendFunc func(queue.Batch) error
 
 // Append implements Appender.
 func (f appendFunc) Append(_ context.Context, b queue.Batch) error { return f(b) }
+
+// Reserve implements Appender.
+func (appendFunc) Reserve(context.Context, int64) (*queue.Reservation, error) { return nil, nil }

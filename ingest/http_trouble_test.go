@@ -169,11 +169,12 @@ func TestClientThatDoesNotWaitForTheAnswerIsServed(t *testing.T) {
 	})
 }
 
-func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
+func TestLargeBodiesWaitForMemoryAndSmallOnesPass(t *testing.T) {
 	q := &shelf{}
 	overHTTP(t, q, func(t *testing.T, ln *pipes, s *Server) {
-		for range maxLargeBodies {
-			s.largeSlots <- struct{}{}
+		hog := s.budgets.largeBodies
+		if err := hog.Acquire(t.Context(), largeBodyBytes); err != nil {
+			t.Fatal(err)
 		}
 		c := ln.dial(t)
 		post := func(body string) (int, string) {
@@ -182,22 +183,26 @@ func TestLargeBodiesAreBoundedInNumberAndSmallOnesPass(t *testing.T) {
 			return status, reply
 		}
 		large := `{"batch":[` + opened + strings.Repeat(" ", event.MaxInputBytes) + `]}`
-		if status, body := post(`{"batch":[` + opened + `]}`); status != 200 {
-			t.Errorf("a small batch: %d %s, want 200", status, body)
+		for _, small := range []string{`{"batch":[` + opened + `]}`, `{"batch":[` + opened + strings.Repeat(" ", event.MaxInputBytes/2) + `]}`} {
+			if status, body := post(small); status != 200 {
+				t.Errorf("a small batch: %d %s, want 200", status, body)
+			}
 		}
-		time.AfterFunc(slotWait-time.Second, func() { <-s.largeSlots })
+		time.AfterFunc(bodyWait-time.Second, func() { hog.Release(1 << 20) })
 		if status, body := post(large); status != 200 {
-			t.Errorf("a large batch that gets a slot in time: %d %s, want 200", status, body)
+			t.Errorf("a large batch that gets memory in time: %d %s, want 200", status, body)
 		}
-		s.largeSlots <- struct{}{}
+		if !hog.TryAcquire(1 << 20) {
+			t.Fatal("its memory was not given back")
+		}
 		if status, body := post(large); status != 503 || !strings.Contains(body, codeBusy) {
 			t.Errorf("a large batch that gets none: %d %s, want 503 busy", status, body)
 		}
-		if n := len(s.largeSlots); n != maxLargeBodies {
-			t.Errorf("%d slots in use, want %d", n, maxLargeBodies)
+		if s.budgets.bodies.TryAcquire(bodyBytes+1) || !s.budgets.bodies.TryAcquire(bodyBytes) {
+			t.Error("memory of bodies is still charged")
 		}
 	})
-	q.checkKept(t, 2, 0)
+	q.checkKept(t, 3, 0)
 }
 
 // ask posts an event and returns the status of the answer, 0 for none.

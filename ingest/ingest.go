@@ -37,6 +37,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"trackd/event"
@@ -47,6 +48,7 @@ import (
 // Appender is the slice of [queue.Queue] that ingest uses.
 type Appender interface {
 	Append(ctx context.Context, batch queue.Batch) error
+	Reserve(ctx context.Context, bytes int64) (*queue.Reservation, error)
 }
 
 // Rules are the settings that may change while the server runs.
@@ -69,7 +71,8 @@ type Options struct {
 	Rules Rules
 
 	// SocketConns bounds the open connections of the socket listeners together;
-	// nil means 1,024. One costs about 20 KiB while idle and at most 600 KiB.
+	// nil means 1,024. One costs about 20 KiB; what
+	// it sends beyond that is charged to budgets that all share.
 	SocketConns *listen.Limiter
 
 	// HTTPConns bounds the open connections of the HTTP listeners together; nil
@@ -157,17 +160,19 @@ type Server struct {
 	metrics *metrics
 	handler http.Handler
 
-	largeSlots chan struct{} // one token per large body in memory
-	parsing    chan struct{} // one token per client that parses lines while delivery is busy
+	budgets budgets
+	parsing chan struct{} // one token per client that parses lines while delivery is busy
 
 	full        alarm // Append answers ErrFull
 	rejectsFull alarm // Append answers ErrRejectsFull
 	unavailable alarm // Append answers anything else
 	excluded    exclusions
 
-	buffers sync.Pool // of *[]byte, largeRead long
-	batches sync.Pool // of *batch
-	posts   sync.Pool // of *post
+	buffers      sync.Pool // of *[]byte, largeRead long
+	batches      sync.Pool // of *batch, with arenas of at most smallArena
+	largeBatches sync.Pool // of *batch, with larger ones
+	posts        sync.Pool // of *post
+	inflaters    sync.Pool // of *gzip.Reader
 
 	// cut ends when Run gives up waiting, and with it every Append in progress.
 	// A request's own context would not do: a client that posts and hangs up
@@ -190,18 +195,20 @@ func New(o Options) (*Server, error) {
 	}
 	o = o.withDefaults()
 	s := &Server{
-		opts:       o,
-		metrics:    newMetrics(o.Registerer),
-		largeSlots: make(chan struct{}, maxLargeBodies),
-		parsing:    make(chan struct{}, parseLimit(runtime.GOMAXPROCS(0))),
-		excluded:   exclusions{log: o.Log},
+		opts:     o,
+		metrics:  newMetrics(o.Registerer),
+		budgets:  newBudgets(),
+		parsing:  make(chan struct{}, parseLimit(runtime.GOMAXPROCS(0))),
+		excluded: exclusions{log: o.Log},
 	}
 	s.full = alarm{log: o.Log, begun: "queue is full, events are refused", over: "queue has room again, events are taken"}
 	s.rejectsFull = alarm{log: o.Log, begun: "room for rejects is full, bad events are not kept", over: "rejects have room again, bad events are kept"}
 	s.unavailable = alarm{log: o.Log, begun: "queue does not answer as it should, events are refused", over: "queue works again, events are taken"}
 	s.buffers.New = func() any { return new(make([]byte, largeRead)) }
 	s.batches.New = func() any { return new(batch) }
-	s.posts.New = func() any { return &post{body: make([]byte, 0, 4<<10)} }
+	s.largeBatches.New = s.batches.New
+	s.posts.New = func() any { return s.newPost() }
+	s.inflaters.New = func() any { return new(gzip.Reader) }
 	s.cut, s.kill = context.WithCancel(context.Background())
 	s.handler = s.newHandler()
 	s.SetRules(o.Rules)

@@ -10,24 +10,25 @@ import (
 // metrics are the counters of ingest. They count since the start of the
 // process; what the queue holds is its own account.
 type metrics struct {
-	accepted map[source]prometheus.Counter
-	rejected map[source]prometheus.Counter
-	refused  map[string]prometheus.Counter
+	accepted   map[source]prometheus.Counter
+	rejected   map[source]prometheus.Counter
+	refused    map[string]prometheus.Counter
+	surrogates prometheus.Counter
 }
 
 // refusals lists every reason for which an event is refused, that is, not kept:
 //
 //   - queue_full: the queue has no room
 //   - rejects_full: it was bad, and rejects have no room
+//   - excluded: the accept setting excludes it, and there are samples enough
 //   - unavailable: the queue failed, and may have kept it all the same
 //   - unfinished: its line or body stopped arriving
-//   - busy: its body was large, and too many of those were in work
-//   - malformed, invalid, not_lifecycle, oversize: it was alone in its request,
-//     so that its sender was told; a batch that cannot be read counts as one
+//   - busy: it was large, and too many large ones were in work
+//   - malformed, oversize: its request could not be read
 func refusals() []string {
 	return []string{
-		codeQueueFull, reasonRejectsFull, codeUnavailable, codeUnfinished, codeBusy,
-		string(event.Malformed), string(event.Invalid), string(event.NotLifecycle), string(event.Oversize),
+		codeQueueFull, reasonRejectsFull, reasonExcluded, codeUnavailable, codeUnfinished, codeBusy,
+		string(event.Malformed), string(event.Oversize),
 	}
 }
 
@@ -46,6 +47,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		accepted: make(map[source]prometheus.Counter),
 		rejected: make(map[source]prometheus.Counter),
 		refused:  make(map[string]prometheus.Counter),
+		surrogates: auto.NewCounter(prometheus.CounterOpts{
+			Name: "trackd_ingest_surrogates_replaced_total",
+			Help: "Halves of surrogate pairs in accepted events, left of characters that a client cut in two, replaced by U+FFFD.",
+		}),
 	}
 	for _, from := range []source{sourceSocket, sourceHTTP} {
 		m.accepted[from] = taken.WithLabelValues(string(from), "accepted")
@@ -65,7 +70,10 @@ func (m *metrics) count(from source, res result) {
 	if res.rejected > 0 {
 		m.rejected[from].Add(float64(res.rejected))
 	}
-	if res.refused > 0 {
-		m.refused[res.reason].Add(float64(res.refused))
+	if res.excluded > 0 {
+		m.refused[reasonExcluded].Add(float64(res.excluded))
+	}
+	if n := res.refused - res.excluded; n > 0 {
+		m.refused[res.reason].Add(float64(n))
 	}
 }

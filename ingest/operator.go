@@ -3,9 +3,6 @@ package ingest
 import (
 	"errors"
 	"time"
-
-	"trackd/event"
-	"trackd/queue"
 )
 
 // Take takes one event that an operator imports or replays: judged, committed
@@ -13,11 +10,12 @@ import (
 // [*event.Error] and is not kept, since the operator has it and is told. Any
 // other error means that nothing can be taken now.
 func (s *Server) Take(raw []byte) error {
-	ev, err := s.rules.Load().Parser.Parse(raw, time.Now())
-	if err != nil {
-		return asRejection(err)
+	b := s.newBatch(len(raw))
+	defer s.putBatch(b)
+	if why := b.add(s.rules.Load().Parser, raw, time.Now()); why != nil {
+		return why
 	}
-	if a := notTaken(s.commit(s.cut, sourceHTTP, queue.Batch{Events: []event.Event{ev}})); a != nil {
+	if a := notTaken(s.commit(s.cut, sourceHTTP, b)); a != nil {
 		return errors.New(a.message)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 var (
 	errUnfinished = errors.New("line left unfinished")
 	errStopping   = errors.New("server is stopping")
+	errNoBuffer   = errors.New("no memory for a long line")
 )
 
 // readAll passes on batches until the client, its time or the server ends. An
@@ -38,10 +38,8 @@ func (c *conn) readAll() {
 
 // fill waits for more bytes. Its error is the reason why there will be none.
 func (c *conn) fill() error {
-	// After a read that filled the small buffer, more is probably there.
-	if c.large == nil && c.crowded {
-		c.large = c.server.buffers.Get().(*[]byte)
-		c.in.use(*c.large)
+	if err := c.fitBuffer(); err != nil {
+		return err
 	}
 	for {
 		left, err := c.arm()
@@ -90,12 +88,41 @@ func (c *conn) read(left *time.Duration) (int, error) {
 	return n, err
 }
 
+// fitBuffer lends the connection a large buffer after a read fills the small
+// one. While there is none it goes on with the small one, unless that holds a
+// line it is too small for: then it waits, as long as it would for the line.
+func (c *conn) fitBuffer() error {
+	if c.large != nil || !c.crowded {
+		return nil
+	}
+	if !c.lines.tryRaise(largeRead) {
+		if c.in.buffered() < len(c.small) {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(c.reading, c.server.opts.LineTimeout)
+		defer cancel()
+		switch err := c.lines.raise(ctx, largeRead); {
+		case err == nil:
+		case errors.Is(context.Cause(c.reading), errQueueStopped):
+			return errQueueStopped
+		case c.reading.Err() != nil:
+			return errStopping
+		default:
+			return errNoBuffer
+		}
+	}
+	c.large = c.server.buffers.Get().(*[]byte)
+	c.in.use(*c.large)
+	return nil
+}
+
 // returnLarge gives the large buffer back, if there is one. It is no longer
 // read into.
 func (c *conn) returnLarge() {
 	if c.large != nil {
 		c.server.buffers.Put(c.large)
 		c.large = nil
+		c.lines.release()
 	}
 }
 
@@ -103,9 +130,9 @@ func (c *conn) returnLarge() {
 // errQueueStopped when the queue takes no more.
 func (c *conn) passLines() error {
 	for {
-		b := c.newBatch()
+		b := c.server.newBatch(c.in.buffered())
 		more := true
-		for more && b.size() < maxBatch {
+		for more && !b.full {
 			more = c.parseSome(b)
 		}
 		if err := c.pass(b); err != nil || !more {
@@ -122,7 +149,7 @@ func (c *conn) parseSome(b *batch) (more bool) {
 		defer func() { <-c.server.parsing }()
 	}
 	parser, now := c.server.rules.Load().Parser, time.Now()
-	for n := 0; n < parseChunk && b.size() < maxBatch; n++ {
+	for n := 0; n < parseChunk && !b.full; n++ {
 		ln, ok := c.in.next()
 		if !ok {
 			return false
@@ -130,13 +157,6 @@ func (c *conn) parseSome(b *batch) (more bool) {
 		c.add(b, ln, parser, now)
 	}
 	return true
-}
-
-// newBatch returns an empty batch with room for what is buffered.
-func (c *conn) newBatch() *batch {
-	b := c.server.batches.Get().(*batch)
-	b.arena.reserve(c.in.buffered())
-	return b
 }
 
 // pass gives b to the committer, when that is done with the one before. It
@@ -161,26 +181,17 @@ func (c *conn) add(b *batch, ln line, parser event.Parser, now time.Time) {
 	if b.size() == 0 {
 		b.first = ln.number
 	}
-	ev, refusal := b.parse(parser, ln, now)
-	if refusal == nil {
-		b.Events = append(b.Events, ev)
-		return
-	}
-	c.server.excluded.note(refusal)
-	b.Rejects = append(b.Rejects, reject(bytes.Clone(ln.text), refusal)) // the buffer is read into again
-	b.notes = append(b.notes, note{line: ln.number, why: refusal})
-}
-
-// parse judges ln.
-func (b *batch) parse(parser event.Parser, ln line, now time.Time) (event.Event, *event.Error) {
+	var why *event.Error
 	if ln.oversize {
-		return event.Event{}, tooLong()
+		why = tooLong()
+	} else {
+		why = b.add(parser, ln.text, now)
 	}
-	ev, err := b.arena.parse(parser, ln.text, now)
-	if err != nil {
-		return event.Event{}, asRejection(err)
+	if why != nil {
+		c.server.excluded.note(why)
+		b.reject(ln.text, why, true) // the buffer is read into again
+		b.notes = append(b.notes, note{line: ln.number, why: why})
 	}
-	return ev, nil
 }
 
 // finish deals with what is left when reading has ended because of end.
@@ -193,6 +204,9 @@ func (c *conn) finish(end error) {
 	case errors.Is(end, errStopping) && errors.Is(context.Cause(c.reading), errEvicted):
 		c.giveUp(notice{Code: codeIdleClosed, Message: fmt.Sprintf(
 			"every place was taken and this connection had been idle longest: it is closed, and line %d and those after it were not read; connect again", c.in.current())})
+	case errors.Is(end, errNoBuffer):
+		c.giveUp(notice{Code: codeBusy, Message: fmt.Sprintf(
+			"line %d is long, and too many clients send long lines; send it and those after it again later", c.in.current())})
 	case errors.Is(end, errStopping):
 		c.giveUp(notice{Code: codeStopping, Message: fmt.Sprintf(
 			"trackd is stopping and did not read line %d and those after it", c.in.current())})
@@ -207,7 +221,7 @@ func (c *conn) passRest() {
 	if !ok {
 		return
 	}
-	b := c.newBatch()
+	b := c.server.newBatch(len(ln.text))
 	c.add(b, ln, c.server.rules.Load().Parser, time.Now())
 	_ = c.pass(b) // an error is told by the committer
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sync/semaphore"
 
 	"trackd/event"
 )
@@ -17,8 +18,8 @@ const (
 	// past it is counted and kept, but not described.
 	maxNotes = 1000
 
-	// maxWritten bounds those written at once, and so the text in memory.
-	maxWritten = 50
+	// maxText is how much text of notes is written at once, and one note more.
+	maxText = 4 << 10
 )
 
 // note says why one line was rejected. It becomes text only when a client
@@ -26,6 +27,15 @@ const (
 type note struct {
 	line uint64 // of the stream, counted from 1
 	why  *event.Error
+}
+
+// size returns about how many bytes n holds.
+func (n note) size() int64 {
+	size := int64(96)
+	for _, p := range n.why.Problems {
+		size += int64(48 + len(p.Field) + len(p.Found) + len(p.Allowed))
+	}
+	return size
 }
 
 // notice is how a note, the trouble that ends a connection, and an HTTP error
@@ -66,19 +76,31 @@ type replies struct {
 	mu    sync.Mutex
 	total counts  // cumulative; guarded by mu
 	notes []note  // pending, at most maxNotes; guarded by mu
+	held  int64   // bytes that notes hold, about; guarded by mu
+	paid  charge  // for what of it is not free; guarded by mu
 	last  *notice // why the connection ends, told before the final counts; guarded by mu
 	stale bool    // total was not written yet; guarded by mu
 	done  bool    // nothing will be added; guarded by mu
 }
 
-// newReplies returns replies with nothing to tell.
-func newReplies() *replies { return &replies{kick: make(chan struct{}, 1), stale: true} }
+// newReplies returns replies with nothing to tell, whose notes are charged to
+// budget.
+func newReplies(budget *semaphore.Weighted) *replies {
+	return &replies{kick: make(chan struct{}, 1), stale: true, paid: charge{budget: budget}}
+}
 
 // add tells the client of one commit: its counts and its rejects.
 func (r *replies) add(c counts, notes []note) {
 	r.mu.Lock()
 	r.total = r.total.add(c)
-	r.notes = append(r.notes, notes[:min(len(notes), maxNotes-len(r.notes))]...)
+	for _, n := range notes {
+		size := n.size()
+		if len(r.notes) == maxNotes || r.held+size > freeBytes && !r.paid.tryRaise(r.held+size) {
+			break
+		}
+		r.notes = append(r.notes, n)
+		r.held += size
+	}
 	r.stale = true
 	r.mu.Unlock()
 	r.wake()
@@ -115,10 +137,15 @@ func (r *replies) wake() {
 // again.
 func (r *replies) take(dst []byte) (out []byte, final bool) {
 	r.mu.Lock()
-	n := min(len(r.notes), maxWritten)
+	n := 0
+	for taken := int64(0); n < len(r.notes) && taken < maxText; n++ {
+		taken += r.notes[n].size()
+		r.held -= r.notes[n].size()
+	}
 	notes, total, stale := r.notes[:n:n], r.total, r.stale
 	if r.notes, r.stale = r.notes[n:], false; len(r.notes) == 0 {
 		r.notes = nil
+		r.paid.release()
 	}
 	final = r.done && r.notes == nil
 	more, last := r.notes != nil, r.last
@@ -137,6 +164,12 @@ func (r *replies) take(dst []byte) (out []byte, final bool) {
 		r.wake()
 	}
 	return dst, final
+}
+
+// drop gives up what was not told, once nobody adds or takes any more.
+func (r *replies) drop() {
+	r.notes = nil
+	r.paid.release()
 }
 
 // appendCounts appends c as one line.

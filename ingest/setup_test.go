@@ -37,6 +37,10 @@ type shelf struct {
 	events  []event.Event
 	rejects []queue.Reject
 	sizes   []int // of the batches
+
+	room     int64   // for reservations; 0: without bound
+	asked    []int64 // of Reserve, in order; guarded by mu
+	reserved int64   // and not released; guarded by mu
 }
 
 // Append implements Appender. It copies, as the contract says it must.
@@ -46,6 +50,13 @@ func (q *shelf) Append(ctx context.Context, b queue.Batch) error {
 		case <-q.hold:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+	for _, ev := range b.Events {
+		if used, ok := b.Room.Draw(queue.Cost(ev)); ok {
+			defer used()
+		} else if b.Room != nil {
+			return queue.ErrFull
 		}
 	}
 	if q.before != nil {
@@ -62,6 +73,22 @@ func (q *shelf) Append(ctx context.Context, b queue.Batch) error {
 	}
 	q.sizes = append(q.sizes, len(b.Events)+len(b.Rejects))
 	return q.after
+}
+
+// Reserve implements Appender: there is room for q.room bytes.
+func (q *shelf) Reserve(_ context.Context, bytes int64) (*queue.Reservation, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.asked = append(q.asked, bytes)
+	if q.room > 0 && bytes > q.room {
+		return nil, queue.ErrFull
+	}
+	q.reserved += bytes
+	return queue.NewReservation(bytes, func(n int64) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.reserved -= n
+	}), nil
 }
 
 // kept returns what q holds.

@@ -31,6 +31,9 @@ func (d *slowDisk) Append(_ context.Context, b queue.Batch) error {
 	return nil
 }
 
+// Reserve implements Appender.
+func (*slowDisk) Reserve(context.Context, int64) (*queue.Reservation, error) { return nil, nil }
+
 // One client sends as much as it can, the other one event at a time, and waits
 // for each answer. Every second commit is the polite one's.
 func TestAFloodLeavesAPoliteClientItsShare(t *testing.T) {

@@ -247,9 +247,10 @@ func TestClientThatNeverReadsLosesNothingAndKeepsNothingWaiting(t *testing.T) {
 
 // A client takes the last line for the final counts, however its reads fell.
 func TestTheLastReplyLineIsAlwaysTheCounts(t *testing.T) {
-	r := newReplies()
-	why := &event.Error{Code: event.Malformed}
-	r.add(counts{rejected: maxWritten + 1}, slices.Repeat([]note{{line: 1, why: why}}, maxWritten+1))
+	r := newReplies(newBudgets().replies)
+	const many = 18 // at most 17 are written at once
+	why := &event.Error{Code: event.Malformed, Problems: []event.Problem{{Found: strings.Repeat("x", 100)}}}
+	r.add(counts{rejected: many + 1}, slices.Repeat([]note{{line: 1, why: why}}, many+1))
 	var said []byte
 	for range 2 { // both written before the connection ends
 		said, _ = r.take(said)
@@ -257,13 +258,13 @@ func TestTheLastReplyLineIsAlwaysTheCounts(t *testing.T) {
 	r.finish()
 	said, final := r.take(said)
 	last := said[bytes.LastIndexByte(said[:len(said)-1], '\n')+1:]
-	if want := `{"accepted":0,"rejected":51,"refused":0}` + "\n"; !final || string(last) != want {
+	if want := `{"accepted":0,"rejected":19,"refused":0}` + "\n"; !final || string(last) != want {
 		t.Errorf("final: %t, last line %s, want %s", final, last, want)
 	}
 }
 
 func TestNotesPastTheirBoundAreOnlyCounted(t *testing.T) {
-	r := newReplies()
+	r := newReplies(newBudgets().replies)
 	notes := make([]note, 700)
 	for i := range notes {
 		notes[i].why = tooLong()
