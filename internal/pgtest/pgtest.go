@@ -352,3 +352,13 @@ func freePort(tb testing.TB) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// URLs returns the URL of a database on the first of the servers that takes
+// writes.
+func URLs(database string, servers ...*Server) string {
+	var hosts []string
+	for _, s := range servers {
+		hosts = append(hosts, s.Addr())
+	}
+	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", superuser, strings.Join(hosts, ","), database)
+}

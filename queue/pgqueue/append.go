@@ -251,7 +251,7 @@ func (q *Queue) insert(group []*appending) (stored bool, n int, err error) {
 	var first int64
 	var now figures
 	taken := time.Now()
-	err = q.run(q.alive, "append", one(&stored, &first, &now.bytes, &now.rejectBytes, &now.sampleBytes),
+	err = q.own.run(q.alive, "append", one(&stored, &first, &now.bytes, &now.rejectBytes, &now.sampleBytes),
 		len(c.bodies), len(c.rejectBodies), c.bytes, c.rejectBytes, c.sampleBytes, bound, highest, taken,
 		c.types, c.names, c.ids, c.person1, c.person2, c.person3, c.bodies,
 		c.reasons, c.details, c.rejectBodies, c.rejectCosts, c.costs)

@@ -25,8 +25,15 @@ var errMaybeUnreplicated = errors.New("the database stopped waiting for its sync
 // warned marks a connection on which the server warned of something.
 const warned = "trackd.warned"
 
-// connections bounds what one centre opens.
-const connections = 10
+// connections bounds each of the two pools of one centre.
+const connections = 5
+
+// database runs statements. A centre has two, so that an operator's listings
+// never keep the renewal of the lease waiting for a connection.
+type database struct {
+	pool    *pgxpool.Pool
+	timeout time.Duration // of one statement
+}
 
 // statement returns the text of sql/name.sql. A name without a file is a
 // mistake in this package, which its tests find.
@@ -39,15 +46,15 @@ func statement(name string) string {
 }
 
 // connect opens a pool whose connections lead to a server that takes writes.
-func connect(ctx context.Context, o Options) (*pgxpool.Pool, error) {
+func connect(ctx context.Context, o Options) (d database, err error) {
 	if o.URL == "" {
-		return nil, errors.New("no URL of a database given")
+		return d, errors.New("no URL of a database given")
 	}
 	config, err := pgxpool.ParseConfig(o.URL)
 	if err != nil {
 		// The error of the library quotes the URL. It hides a password where it
 		// finds one, which is not where every mistake puts it.
-		return nil, errors.New("the URL of the database cannot be read: want postgres://role:password@host1,host2/database?sslmode=verify-full")
+		return d, errors.New("the URL of the database cannot be read: want postgres://role:password@host1,host2/database?sslmode=verify-full")
 	}
 	c := config.ConnConfig
 	if c.ValidateConnect == nil {
@@ -70,19 +77,19 @@ func connect(ctx context.Context, o Options) (*pgxpool.Pool, error) {
 	setDefault(c.RuntimeParams, "statement_timeout", millis)
 	setDefault(c.RuntimeParams, "lock_timeout", millis)
 	setDefault(c.RuntimeParams, "idle_in_transaction_session_timeout", "60000")
-	config.MaxConns, config.MinIdleConns = connections, 2
+	config.MaxConns, config.MinIdleConns = connections, 1
 	config.PingTimeout = o.Timeout
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
+	d.timeout = o.Timeout
+	if d.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return d, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*o.Timeout)
 	defer cancel()
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("reach the database: %w", err)
+	if err := d.pool.Ping(ctx); err != nil {
+		d.pool.Close()
+		return d, fmt.Errorf("reach the database: %w", err)
 	}
-	return pool, nil
+	return d, nil
 }
 
 func setDefault(params map[string]string, key, value string) {
@@ -94,19 +101,19 @@ func setDefault(params map[string]string, key, value string) {
 // run runs a statement of sql and lets scan read its rows. An error means that
 // the outcome is unknown, unless aborted says otherwise. Where the server
 // aborted it for the sake of another statement, it is run again.
-func (q *Queue) run(ctx context.Context, name string, scan func(pgx.Rows) error, args ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout)
+func (d database) run(ctx context.Context, name string, scan func(pgx.Rows) error, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	for tries := 1; ; tries++ {
-		err := q.runOnce(ctx, statement(name), scan, args)
+		err := d.runOnce(ctx, statement(name), scan, args)
 		if tries == 5 || !aborted(err) {
-			return q.explain(err)
+			return d.explain(err)
 		}
 	}
 }
 
-func (q *Queue) runOnce(ctx context.Context, sql string, scan func(pgx.Rows) error, args []any) error {
-	conn, err := q.pool.Acquire(ctx)
+func (d database) runOnce(ctx context.Context, sql string, scan func(pgx.Rows) error, args []any) error {
+	conn, err := d.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,18 +146,18 @@ func aborted(err error) bool {
 
 // explain adds what to do to an error of the database, and leaves a server that
 // has become a standby.
-func (q *Queue) explain(err error) error {
+func (d database) explain(err error) error {
 	var e *pgconn.PgError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &e) && e.Code == "25006":
-		q.pool.Reset() // read-only: a standby now. The others of the URL may be writable.
+		d.pool.Reset() // read-only: a standby now. The others of the URL may be writable.
 		return fmt.Errorf("the database has become read-only, looking for the primary: %w", err)
 	case errors.As(err, &e) && e.Code == "42501":
 		return fmt.Errorf("the role lacks a privilege on the tables of trackd: %w", err)
 	case errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "connect"):
-		return fmt.Errorf("the database did not answer within %v: %w", q.opts.Timeout, err)
+		return fmt.Errorf("the database did not answer within %v: %w", d.timeout, err)
 	}
 	return fmt.Errorf("database: %w", err)
 }

@@ -90,7 +90,7 @@ func (q *Queue) queuedPage(ctx context.Context, filter queue.Filter) (p page[que
 		return p, nil
 	}
 	read := 0
-	err = q.run(ctx, "queued", func(rows pgx.Rows) error {
+	err = q.hands.run(ctx, "queued", func(rows pgx.Rows) error {
 		read++
 		it := &item{}
 		dest, done := eventColumns(&it.id, &it.taken, &it.event)
@@ -134,7 +134,7 @@ func (q *Queue) deadPage(ctx context.Context, filter queue.Filter) (p page[queue
 		reasons = append(reasons, string(reason))
 	}
 	read := 0
-	err = q.run(ctx, "dead", func(rows pgx.Rows) error {
+	err = q.hands.run(ctx, "dead", func(rows pgx.Rows) error {
 		read++
 		var l queue.DeadLetter
 		var reason string
@@ -195,7 +195,7 @@ func orNull(t time.Time) *time.Time {
 func (q *Queue) Replay(ctx context.Context, filter queue.Filter) (int, error) {
 	n, err := q.inChunks(ctx, filter, func(l queue.DeadLetter) bool { return !l.AtDoor }, func(ids []int64) (n int, err error) {
 		var found bool
-		err = q.run(ctx, "replay", one(&found, &n), ids)
+		err = q.hands.run(ctx, "replay", one(&found, &n), ids)
 		return n, err
 	})
 	nudge(q.wake)
@@ -211,7 +211,7 @@ func (q *Queue) Discard(ctx context.Context, filter queue.Filter) (int, error) {
 
 func (q *Queue) discard(ctx context.Context, ids []int64) (n int, err error) {
 	var found bool
-	err = q.run(ctx, "discard", one(&found, &n), ids)
+	err = q.hands.run(ctx, "discard", one(&found, &n), ids)
 	return n, err
 }
 
@@ -293,7 +293,7 @@ func (q *Queue) replacePage(ctx context.Context, letters []queue.DeadLetter, put
 		ids, byID[int64(l.Address.Lo)] = append(ids, int64(l.Address.Lo)), l
 	}
 	var putFailed error
-	err = pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, q.hands.pool, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, statement("claim"), ids)
 		if err != nil {
 			return err
@@ -318,7 +318,7 @@ func (q *Queue) replacePage(ctx context.Context, letters []queue.DeadLetter, put
 		return tx.QueryRow(ctx, statement("discard"), gone).Scan(&n)
 	})
 	if err != nil {
-		err = fmt.Errorf("replace dead letters: what was appended for them may be sent a second time: %w", q.explain(err))
+		err = fmt.Errorf("replace dead letters: what was appended for them may be sent a second time: %w", q.hands.explain(err))
 	}
 	return n, errors.Join(err, putFailed)
 }

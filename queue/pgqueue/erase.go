@@ -28,7 +28,7 @@ func (q *Queue) Erase(ctx context.Context, filter queue.Filter, compactNow bool)
 		ids = ids[len(chunk):]
 		var found bool
 		var gone []int64
-		if err := q.run(ctx, "erase", one(&found, &gone), chunk); err != nil {
+		if err := q.hands.run(ctx, "erase", one(&found, &gone), chunk); err != nil {
 			return erased, inFlight, err
 		}
 		erased += len(gone)
@@ -75,9 +75,9 @@ func (q *Queue) forget(ids []int64) (inFlight int) {
 // for. The write-ahead log and backups keep what they hold until they are
 // recycled.
 func (q *Queue) compact(ctx context.Context) error {
-	conn, err := q.pool.Acquire(ctx)
+	conn, err := q.hands.pool.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("compact: %w", q.explain(err))
+		return fmt.Errorf("compact: %w", q.hands.explain(err))
 	}
 	defer func() {
 		// The setting below must not outlive this call.
@@ -85,11 +85,11 @@ func (q *Queue) compact(ctx context.Context) error {
 		conn.Release()
 	}()
 	if _, err := conn.Exec(ctx, "SET statement_timeout = 0"); err != nil {
-		return fmt.Errorf("compact: %w", q.explain(err))
+		return fmt.Errorf("compact: %w", q.hands.explain(err))
 	}
 	for _, table := range []string{"trackd.events", "trackd.dead_letters"} {
 		if _, err := conn.Exec(ctx, "VACUUM (FULL) "+table); err != nil {
-			return fmt.Errorf("compact %s, which its owner may: %w", table, q.explain(err))
+			return fmt.Errorf("compact %s, which its owner may: %w", table, q.hands.explain(err))
 		}
 	}
 	return nil

@@ -61,7 +61,7 @@ func (q *Queue) renew() time.Duration {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(q.alive, min(q.opts.Timeout, q.opts.Lease))
 	defer cancel()
-	err := q.run(ctx, "hold", one(&found, &ours, &answered.epoch, &mark, &left, &given, &answered.history),
+	err := q.own.run(ctx, "hold", one(&found, &ours, &answered.epoch, &mark, &left, &given, &answered.history),
 		q.owner, epoch, q.opts.Lease.Seconds(), low)
 	if err != nil {
 		q.report("the lease", err.Error())
@@ -132,5 +132,5 @@ func (q *Queue) release() error {
 	if epoch == 0 {
 		return nil
 	}
-	return q.run(q.alive, "release", nil, q.owner, epoch, low)
+	return q.own.run(q.alive, "release", nil, q.owner, epoch, low)
 }

@@ -14,10 +14,9 @@ const (
 	// poll is how often an idle holder asks for what other centres have taken.
 	poll = 50 * time.Millisecond
 
-	// readAhead is how many events one statement fetches at least, and
-	// readAheadMost at most.
-	readAhead     = 256
-	readAheadMost = 1_000
+	// readAhead is how many events one statement fetches at most: 32 MB of the
+	// largest, which nobody sends.
+	readAhead = 1_000
 )
 
 // Lease implements [queue.Queue]. While another centre delivers, it waits.
@@ -112,6 +111,7 @@ func (q *Queue) leaseNow(most int) ([]queue.Delivery, time.Duration, error) {
 // fetch reads ahead, so that most events of each kind are in memory if there
 // are as many.
 func (q *Queue) fetch(most int) error {
+	most = min(most, readAhead)
 	q.mu.Lock()
 	epoch, cursor, replayCursor := q.hold.epoch, q.held.cursor, q.held.replayCursor
 	beganAt, beganAtReplay := cursor, replayCursor
@@ -125,17 +125,16 @@ func (q *Queue) fetch(most int) error {
 	// in order. Rejects have ids, too, and are not fetched.
 	var nextID, nextReplay int64
 	var found bool
-	if err := q.run(q.alive, "next", one(&found, &nextID, &nextReplay)); err != nil {
+	if err := q.own.run(q.alive, "next", one(&found, &nextID, &nextReplay)); err != nil {
 		return err
 	}
-	limit := min(readAheadMost, max(readAhead, most))
 	var fresh, replays []*item
 	if wantFresh && nextID-1 > cursor {
-		err := q.run(q.alive, "fresh", func(rows pgx.Rows) error { return scanItem(rows, &fresh, nil) }, cursor, limit)
+		err := q.own.run(q.alive, "fresh", func(rows pgx.Rows) error { return scanItem(rows, &fresh, nil) }, cursor, readAhead)
 		if err != nil {
 			return err
 		}
-		if len(fresh) < limit {
+		if len(fresh) < readAhead {
 			cursor = nextID - 1
 		}
 		if len(fresh) > 0 {
@@ -143,11 +142,11 @@ func (q *Queue) fetch(most int) error {
 		}
 	}
 	if wantReplays && nextReplay-1 > replayCursor {
-		err := q.run(q.alive, "replayed", func(rows pgx.Rows) error { return scanItem(rows, &replays, &replayCursor) }, replayCursor, limit)
+		err := q.own.run(q.alive, "replayed", func(rows pgx.Rows) error { return scanItem(rows, &replays, &replayCursor) }, replayCursor, readAhead)
 		if err != nil {
 			return err
 		}
-		if len(replays) < limit {
+		if len(replays) < readAhead {
 			replayCursor = max(replayCursor, nextReplay-1)
 		}
 	}
@@ -210,7 +209,7 @@ func (q *Queue) readBodies(items []*item) (map[int64]event.Event, error) {
 		ids, taken = append(ids, it.id), append(taken, it.taken)
 	}
 	events := map[int64]event.Event{}
-	err := q.run(q.alive, "again", func(rows pgx.Rows) error {
+	err := q.own.run(q.alive, "again", func(rows pgx.Rows) error {
 		var id int64
 		var at time.Time
 		var ev event.Event

@@ -50,13 +50,13 @@ func migrations() ([]migration, error) {
 // nothing and returns what it would apply as SQL. It may take as long as ctx
 // lets it.
 func Init(ctx context.Context, url string, dryRun bool) ([]string, error) {
-	pool, err := connect(ctx, Options{URL: url}.withDefaults())
+	db, err := connect(ctx, Options{URL: url}.withDefaults())
 	if err != nil {
 		return nil, fmt.Errorf("initialise queue: %w", err)
 	}
-	defer pool.Close()
+	defer db.pool.Close()
 	var done []string
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil {
 			return err
 		}

@@ -32,8 +32,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"trackd/queue"
 )
 
@@ -95,8 +93,9 @@ func defaultTo[T comparable](v *T, def T) {
 type Queue struct {
 	opts  Options
 	log   *slog.Logger
-	pool  *pgxpool.Pool
-	owner string // names this process in the drainer's row
+	own   database // for appends, deliveries and the lease
+	hands database // for operators
+	owner string   // names this process in the drainer's row
 
 	alive   context.Context // ends when no statement of the queue's own may go on
 	end     context.CancelFunc
@@ -143,11 +142,14 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.outcomes.flushed = make(chan struct{})
 	q.alive, q.end = context.WithCancel(context.Background())
 	var err error
-	if q.pool, err = connect(ctx, o); err != nil {
+	if q.own, err = connect(ctx, o); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	if err := q.start(ctx); err != nil {
-		q.pool.Close()
+	if q.hands, err = connect(ctx, o); err == nil {
+		err = q.start(ctx)
+	}
+	if err != nil {
+		q.disconnect()
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.workers.Go(q.appendGroups)
@@ -159,10 +161,10 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 // start checks that the tables are those this program knows, and learns what
 // the account says.
 func (q *Queue) start(ctx context.Context) error {
-	if err := checkMigrations(ctx, q.pool); err != nil {
+	if err := checkMigrations(ctx, q.hands.pool); err != nil {
 		return err
 	}
-	if _, err := q.readStats(ctx); err != nil {
+	if _, err := q.readStats(ctx, q.hands); err != nil {
 		return err
 	}
 	said, err := q.checkStandby(ctx)
@@ -185,10 +187,19 @@ func (q *Queue) Close() error {
 		nudge(q.toFlush)
 		q.workers.Wait()
 		q.closed = errors.Join(q.flushRest(), q.release())
-		q.end()
-		q.pool.Close()
+		q.disconnect()
 	})
 	return q.closed
+}
+
+// disconnect ends every statement and connection.
+func (q *Queue) disconnect() {
+	q.end()
+	for _, d := range []database{q.own, q.hands} {
+		if d.pool != nil {
+			d.pool.Close()
+		}
+	}
 }
 
 func (q *Queue) isClosed() bool {

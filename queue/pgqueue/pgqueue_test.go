@@ -30,6 +30,10 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv(childURL); url != "" {
+		child(url)
+		os.Exit(0)
+	}
 	code := m.Run()
 	shared.end.End()
 	os.Exit(code)

@@ -43,7 +43,7 @@ func (q *Queue) setAside(bytes int64) bool {
 // refresh learns what the account says now, and counts as lost what this centre
 // knows to be acknowledged and the database does not.
 func (q *Queue) refresh() error {
-	s, err := q.readStats(q.alive)
+	s, err := q.readStats(q.alive, q.own)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (q *Queue) refresh() error {
 func (q *Queue) countLost(highest int64) error {
 	var lost int64
 	var found bool
-	if err := q.run(q.alive, "lost", one(&found, &lost), highest); err != nil {
+	if err := q.own.run(q.alive, "lost", one(&found, &lost), highest); err != nil {
 		return err
 	}
 	if found {

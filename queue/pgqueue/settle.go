@@ -194,7 +194,7 @@ func (q *Queue) flush() (more bool, err error) {
 	}
 	var found bool
 	var side string
-	err = q.run(q.alive, "settle", one(&found, &side), args...)
+	err = q.own.run(q.alive, "settle", one(&found, &side), args...)
 
 	q.mu.Lock()
 	if q.hold.epoch != epoch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"trackd/event"
@@ -23,7 +24,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if err := q.settled(ctx); errors.Is(err, queue.ErrClosed) || ctx.Err() != nil {
 		return queue.Stats{}, err
 	}
-	read, err := q.readStats(ctx)
+	read, err := q.readStats(ctx, q.hands)
 	if err != nil {
 		return queue.Stats{}, fmt.Errorf("stats: %w", err)
 	}
@@ -62,7 +63,7 @@ type account struct {
 }
 
 // readStats reads the account.
-func (q *Queue) readStats(ctx context.Context) (account, error) {
+func (q *Queue) readStats(ctx context.Context, db database) (account, error) {
 	var a account
 	dead := make([]uint64, len(queue.Reasons()))
 	var oldest *time.Time
@@ -72,7 +73,7 @@ func (q *Queue) readStats(ctx context.Context) (account, error) {
 		dest = append(dest, &dead[i])
 	}
 	dest = append(dest, &a.bytes, &a.rejectBytes, &a.sampleBytes, &a.nextID, &oldest)
-	if err := q.run(ctx, "stats", one(&found, dest...)); err != nil {
+	if err := db.run(ctx, "stats", one(&found, dest...)); err != nil {
 		return account{}, err
 	}
 	a.DeadByReason = map[queue.Reason]uint64{}
@@ -98,18 +99,20 @@ func (q *Queue) checkStandby(ctx context.Context) (string, error) {
 	var names, commit, fsync string
 	var attached int
 	var found bool
-	if err := q.run(ctx, "standby", one(&found, &names, &commit, &fsync, &attached)); err != nil {
+	if err := q.hands.run(ctx, "standby", one(&found, &names, &commit, &fsync, &attached)); err != nil {
 		return "", err
 	}
-	switch {
-	case fsync != "on":
-		return "the database runs with fsync off: a power cut loses what was acknowledged", nil
-	case commit == "off" || commit == "local":
-		return fmt.Sprintf("synchronous_commit is %q for this role: a commit is not replicated when it is acknowledged", commit), nil
-	case names == "":
-		return "the database has no synchronous standby: what was acknowledged may die with its disk", nil
-	case attached == 0:
-		return "no synchronous standby is connected: commits wait", nil
+	var said []string
+	if fsync != "on" {
+		said = append(said, "the database runs with fsync off: a power cut loses what was acknowledged")
 	}
-	return "", nil
+	switch {
+	case commit == "off" || commit == "local":
+		said = append(said, fmt.Sprintf("synchronous_commit is %q for this role: a commit is not replicated when it is acknowledged", commit))
+	case names == "":
+		said = append(said, "the database has no synchronous standby: what was acknowledged may die with its disk")
+	case attached == 0:
+		said = append(said, "no synchronous standby is connected: commits wait")
+	}
+	return strings.Join(said, "; "), nil
 }
