@@ -92,6 +92,9 @@ type Options struct {
 	// actions and for pages; nil means 1,024 each.
 	SocketConns, HTTPConns *listen.Limiter
 
+	// Hosts decides which host names requests over TCP may name.
+	Hosts listen.Hosts
+
 	Version  string               // of trackd; default "dev"
 	Registry *prometheus.Registry // default: a new one; metrics of the queue are added
 	Log      *slog.Logger         // default: discard
@@ -201,7 +204,7 @@ func (s *Server) Run(ctx context.Context, listeners Listeners) error {
 	group.Go(func() error { s.sample(ctx); return nil })
 	for _, ln := range listeners.Pages {
 		// Whoever can reach these may be slow on purpose.
-		srv := &http.Server{Handler: s.pages, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+		srv := &http.Server{Handler: s.knownHosts(ln, s.pages), ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 		s.serve(ctx, group, srv, s.opts.HTTPConns.Listener(ln))
 	}
 	for _, ln := range listeners.Actions {
@@ -209,6 +212,22 @@ func (s *Server) Run(ctx context.Context, listeners Listeners) error {
 		s.serve(ctx, group, &http.Server{Handler: s.actions, ReadHeaderTimeout: 10 * time.Second}, s.opts.SocketConns.Listener(ln))
 	}
 	return group.Wait()
+}
+
+// knownHosts lets requests pass to next that came over a Unix socket, or name a
+// host that this server has.
+func (s *Server) knownHosts(ln net.Listener, next http.Handler) http.Handler {
+	if ln.Addr().Network() != "tcp" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.opts.Hosts.Allow(r.Host) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		writeJSON(w, http.StatusForbidden, health{Reason: fmt.Sprintf(
+			"the request names the host %.80q: allowed are loopback names, literal addresses and the names in ingest.hosts", r.Host)})
+	})
 }
 
 func (s *Server) serve(ctx context.Context, group *errgroup.Group, srv *http.Server, ln net.Listener) {

@@ -190,3 +190,27 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		t.Fatal("it goes on")
 	}
 }
+
+// A page whose name an attacker has made resolve to this host may not read what
+// is shown.
+func TestPagesOnTCPAreNotForForeignHosts(t *testing.T) {
+	r := newRig(t, 0)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.server.Run(ctx, admin.Listeners{Pages: []net.Listener{ln}}) }()
+	for host, want := range map[string]int{"": http.StatusOK, "localhost:9484": http.StatusOK, "evil.example:9484": http.StatusForbidden} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+ln.Addr().String()+"/status", nil)
+		check(t, err)
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		check(t, err)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("host %q: status %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+	stop()
+	check(t, <-ended)
+}

@@ -58,6 +58,7 @@ type Ingest struct {
 	HTTP        string `yaml:"http" default:"127.0.0.1:8484" doc:"TCP address that takes HTTP; empty turns it off"`
 	HTTPSocket  string `yaml:"http_socket" doc:"Unix socket that takes HTTP; empty turns it off"`
 	KeyFile     string `yaml:"key_file" doc:"file that holds the key HTTP clients must send, on http and http_socket; without a colon in it; required to bind beyond loopback"`
+	Hosts       Names  `yaml:"hosts" doc:"further names by which requests over TCP may address ingest.http and admin.http; loopback names and literal addresses always may, any other is refused, as web pages could use it"`
 	Accept      string `yaml:"accept" default:"lifecycle" allow:"lifecycle track all" doc:"lifecycle takes the seven mobile lifecycle events, track any track event with a name, all every call of the API"`
 
 	Key Secret // what KeyFile holds; empty without one

@@ -84,6 +84,9 @@ func (r *fileReader) pair(prefix string, pair *ast.MappingValueNode) {
 // value reads the value of a known key.
 func (r *fileReader) value(key string, node ast.Node) {
 	text, ok := scalar(node)
+	if _, list := r.known[key].value.Interface().(Names); list && !ok {
+		text, ok = joined(node)
+	}
 	if !ok {
 		r.report(node.GetToken(), key, found(describe(node), r.known[key].Allowed))
 		return
@@ -150,6 +153,24 @@ func scalar(node ast.Node) (string, bool) {
 	default:
 		return "", false
 	}
+}
+
+// joined returns the plain values of a list with commas between them, and whether
+// node is one.
+func joined(node ast.Node) (string, bool) {
+	list, ok := node.(*ast.SequenceNode)
+	if !ok {
+		return "", false
+	}
+	var items []string
+	for _, item := range list.Values {
+		text, ok := scalar(item)
+		if !ok || strings.ContainsRune(text, ',') {
+			return "", false
+		}
+		items = append(items, text)
+	}
+	return strings.Join(items, ","), true
 }
 
 // describe names what is not a plain value.

@@ -111,6 +111,37 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return err
 }
 
+// Names is a list of names without white space, in the file a list or, as in the
+// environment, one text with commas between them.
+type Names string
+
+// List returns the names.
+func (n Names) List() []string {
+	if n == "" {
+		return nil
+	}
+	return strings.Split(string(n), ",")
+}
+
+// String renders n as the environment has it.
+func (n Names) String() string { return string(n) }
+
+// UnmarshalText reads names with commas between them.
+func (n *Names) UnmarshalText(text []byte) error {
+	var names []string
+	for name := range strings.SplitSeq(string(text), ",") {
+		name = strings.TrimSpace(name)
+		if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return errors.New("a name holds white space or is not ASCII")
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	*n = Names(strings.Join(names, ","))
+	return nil
+}
+
 // kindOf says in words how a value of v's type is written.
 func kindOf(v reflect.Value) string {
 	switch v.Interface().(type) {
@@ -120,6 +151,8 @@ func kindOf(v reflect.Value) string {
 		return "a size like 512MiB, 10GiB or a number of bytes"
 	case Mode:
 		return "an octal mode like 0660"
+	case Names:
+		return "a list like [a.example, b.example], or a.example,b.example"
 	case Secret:
 		return "one word of printable ASCII"
 	case float64:

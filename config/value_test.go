@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,5 +92,29 @@ func TestModesAreOctal(t *testing.T) {
 		if got.UnmarshalText([]byte(text)) == nil {
 			t.Errorf("%q: got %s, want an error", text, got)
 		}
+	}
+}
+
+func TestNamesAreAListInTheFileAndOneTextInTheEnvironment(t *testing.T) {
+	for file, want := range map[string][]string{
+		"":                                   nil,
+		"ingest: {hosts: []}":                nil,
+		`ingest: {hosts: ""}`:                nil,
+		"ingest: {hosts: [a.example, b]}":    {"a.example", "b"},
+		"ingest:\n  hosts:\n  - a\n  - 10\n": {"a", "10"},
+		"ingest: {hosts: 'a.example, b.example'}": {"a.example", "b.example"},
+	} {
+		if got := (host{env: enough(), file: file}).load(t).Ingest.Hosts.List(); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", file, got, want)
+		}
+	}
+	if got := (host{env: enough("TRACKD_INGEST_HOSTS=x,y")}).load(t).Ingest.Hosts.List(); !slices.Equal(got, []string{"x", "y"}) {
+		t.Errorf("from the environment: got %q", got)
+	}
+	_, err := config.Load(host{env: enough("TRACKD_INGEST_HOSTS=x y"), file: "ingest: {hosts: [[a]]}"}.options())
+	want := `/c.yaml:1:17: ingest.hosts: found a list, allowed a list like [a.example, b.example], or a.example,b.example
+TRACKD_INGEST_HOSTS: ingest.hosts: found "x y", allowed a list like [a.example, b.example], or a.example,b.example`
+	if err == nil || err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
 }

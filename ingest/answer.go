@@ -15,6 +15,8 @@ const (
 	codeUnauthorized = "unauthorized"
 	codeEncoding     = "unsupported_encoding"
 	codeCrossOrigin  = "cross_origin"
+	codeForeignHost  = "foreign_host"
+	codeBadRequest   = "bad_request"
 )
 
 // retryAfter is when a client that was turned away should come again, in
@@ -29,7 +31,7 @@ type answer struct {
 	message string
 	errors  []string // every problem, where there may be several
 	hangUp  bool     // close the connection: the rest of the request is not read
-	refuses bool     // an event, which nobody has counted yet
+	kept    bool     // what is wrong is in a dead letter, or was counted as refused
 }
 
 // write sends a.
@@ -90,13 +92,13 @@ func bad(err *event.Error) *answer {
 	if err.Code == event.Oversize {
 		status = http.StatusRequestEntityTooLarge
 	}
-	return &answer{status: status, code: string(err.Code), message: err.Error(), errors: err.Texts()}
+	return &answer{status: status, code: string(err.Code), message: err.Error(), errors: err.Texts(), kept: true}
 }
 
 // bodyTooLarge returns the answer for a body of more than limit bytes.
 func bodyTooLarge(limit int) *answer {
 	return &answer{
-		status: http.StatusRequestEntityTooLarge, code: string(event.Oversize), refuses: true, hangUp: true,
+		status: http.StatusRequestEntityTooLarge, code: string(event.Oversize), hangUp: true,
 		message: fmt.Sprintf("the body is larger than %d bytes", limit),
 	}
 }
@@ -104,7 +106,7 @@ func bodyTooLarge(limit int) *answer {
 // noMemory returns the answer for a body that found no memory beside others.
 func noMemory() *answer {
 	a := busy(codeBusy, "too many large requests are in work; try again later")
-	a.refuses, a.hangUp = true, true
+	a.hangUp = true
 	return a
 }
 

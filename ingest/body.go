@@ -29,7 +29,8 @@ const (
 
 // post is the body of one request, with memory that is used again.
 type post struct {
-	free     []byte // the first buffer of a body
+	raw      rawBody // as it arrives
+	free     []byte  // the first buffer of a body
 	body     []byte
 	inflater *gzip.Reader
 
@@ -55,6 +56,7 @@ func (s *Server) putPost(p *post) {
 		s.inflaters.Put(p.inflater)
 		p.inflater = nil
 	}
+	p.raw = rawBody{}
 	p.body = p.free
 	p.ordinary.release()
 	p.large.release()
@@ -69,7 +71,8 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, p *post, limit
 	if r.ContentLength > int64(limit) && r.Header.Get("Expect") != "" { // it asks first: spare it the body
 		return bodyTooLarge(limit)
 	}
-	var from io.Reader = http.MaxBytesReader(w, r.Body, int64(limit))
+	p.raw = rawBody{Reader: http.MaxBytesReader(w, r.Body, int64(limit))}
+	var from io.Reader = &p.raw
 	switch encoding := r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
 	case "", "identity":
 	case "gzip", "x-gzip":
@@ -78,7 +81,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, p *post, limit
 		}
 		p.inflater = s.inflaters.Get().(*gzip.Reader)
 		if err := p.inflater.Reset(from); err != nil {
-			return s.unreadable(err, limit)
+			return s.unreadable(err, &p.raw, limit)
 		}
 		from = p.inflater
 	default:
@@ -97,7 +100,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, p *post, limit
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return s.unreadable(err, limit)
+			return s.unreadable(err, &p.raw, limit)
 		}
 	}
 }
@@ -133,15 +136,21 @@ func (s *Server) await(c *charge, bytes int64) bool {
 }
 
 // unreadable returns the answer for a body that broke off with err.
-func (s *Server) unreadable(err error, limit int) *answer {
+func (s *Server) unreadable(err error, raw *rawBody, limit int) *answer {
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return bodyTooLarge(limit)
 	}
-	a := &answer{status: http.StatusBadRequest, code: string(event.Malformed), refuses: true, hangUp: true}
-	a.message = fmt.Sprintf("the body cannot be read: %v", err)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	a := &answer{hangUp: true}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		a.status, a.code = http.StatusRequestTimeout, codeUnfinished
 		a.message = fmt.Sprintf("the rest of the body did not come within %v", s.opts.RequestTimeout)
+	case raw.hungUp(): // whatever gzip makes of that
+		a.status, a.code = http.StatusRequestTimeout, codeUnfinished
+		a.message = "the client hung up before the end of the body"
+	default:
+		a.status, a.code = http.StatusBadRequest, string(event.Malformed)
+		a.message = fmt.Sprintf("the body cannot be read: %v", err)
 	}
 	return a
 }

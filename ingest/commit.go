@@ -129,6 +129,7 @@ func (s *Server) ring(res result, err error) {
 		s.unavailable.end()
 		if res.reason == reasonRejectsFull {
 			s.rejectsFull.raise(res.refused, err)
+			s.bounced.note(reasonRejectsFull, func() (string, string) { return "", "bad events are answered, and not kept as dead letters" })
 		} else if res.rejected > 0 {
 			s.rejectsFull.end()
 		}

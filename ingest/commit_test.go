@@ -129,12 +129,9 @@ func TestMetricsHaveEveryLabelFromTheStartAndCountWhatIsTold(t *testing.T) {
 		s.commit(t.Context(), sourceSocket, both)
 	}
 	want := `
-# HELP trackd_events_refused_total Events not kept, because there was no room or because their sender was told.
+# HELP trackd_events_refused_total Events that were read and not kept, by reason.
 # TYPE trackd_events_refused_total counter
-trackd_events_refused_total{reason="busy"} 0
 trackd_events_refused_total{reason="excluded"} 1
-trackd_events_refused_total{reason="malformed"} 0
-trackd_events_refused_total{reason="oversize"} 0
 trackd_events_refused_total{reason="queue_full"} 5
 trackd_events_refused_total{reason="rejects_full"} 1
 trackd_events_refused_total{reason="unavailable"} 5

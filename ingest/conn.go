@@ -113,7 +113,9 @@ func (c *conn) commitAll() {
 			if code = res.code; code != "" {
 				clear(b.notes)
 				b.notes = b.notes[:0] // these lines are to be sent again
-				c.replies.end(brokenNotice(code, b.first))
+				why := brokenNotice(code, b.first)
+				c.replies.end(why)
+				c.server.bounced.note(code, c.describe(why))
 				c.halt(errQueueStopped)
 			}
 			c.replies.add(res.counts, b.notes)
@@ -127,4 +129,9 @@ func (c *conn) refuse(n int, reason string) {
 	res := result{counts: counts{refused: uint64(n)}, reason: reason}
 	c.server.metrics.count(sourceSocket, res)
 	c.replies.add(res.counts, nil)
+}
+
+// describe says for the operator who the client is, and why its stream ends.
+func (c *conn) describe(why notice) func() (client, sample string) {
+	return func() (string, string) { return c.net.Peer(), why.Message }
 }

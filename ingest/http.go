@@ -14,18 +14,38 @@ import (
 // behalf.
 func (s *Server) newHandler() http.Handler {
 	guard := http.NewCrossOriginProtection()
-	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		denied := answer{status: http.StatusForbidden, code: codeCrossOrigin, message: "sourceHTTP pages of other origins may not call trackd"}
-		denied.write(w)
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.bounce(w, r, &answer{status: http.StatusForbidden, code: codeCrossOrigin, message: "web pages of other origins may not call trackd"})
 	}))
 	return guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a := s.route(w, r); a != nil {
-			if a.refuses {
-				s.metrics.refused[a.code].Inc()
-			}
+		if a := s.route(w, r); a != nil && a.kept {
 			a.write(w)
+		} else if a != nil {
+			s.bounce(w, r, a)
 		}
 	}))
+}
+
+// serverHandler returns the handler of a listener, whose connections are each an
+// httpConn. On TCP, which browsers reach, requests may name no foreign host.
+func (s *Server) serverHandler(tcp bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Context().Value(connKey{}).(*httpConn).handled.Store(true)
+		if !tcp || s.opts.Hosts.Allow(r.Host) {
+			s.handler.ServeHTTP(w, r)
+			return
+		}
+		s.bounce(w, r, &answer{status: http.StatusForbidden, code: codeForeignHost, message: fmt.Sprintf(
+			"the request names the host %.80q: allowed are loopback names, literal addresses and the names in ingest.hosts", r.Host)})
+	})
+}
+
+// bounce answers a request of which nothing is kept.
+func (s *Server) bounce(w http.ResponseWriter, r *http.Request, a *answer) {
+	s.bounced.note(a.code, func() (client, sample string) {
+		return r.UserAgent(), r.Method + " " + samplePath(r.URL.Path) + ": " + a.message
+	})
+	a.write(w)
 }
 
 // route serves r. It returns nil when r was answered.
@@ -33,7 +53,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) *answer {
 	rules := s.rules.Load()
 	call, known := callOf(r.URL.Path)
 	switch {
-	case r.Context().Value(turnedAway{}) == true:
+	case ofTurnedAway(r):
 		a := busy(codeTooMany, fmt.Sprintf("all %d connections are in use; try again later", s.opts.HTTPConns.Max()))
 		a.hangUp = true
 		return a
@@ -54,6 +74,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) *answer {
 	}
 	endpoint, _ := event.ParseType(call) // callOf knows these
 	return s.takeOne(w, r, rules.Parser.At(endpoint))
+}
+
+// ofTurnedAway reports whether the connection of r found no place.
+func ofTurnedAway(r *http.Request) bool {
+	c, ok := r.Context().Value(connKey{}).(*httpConn)
+	return ok && c.TurnedAway()
 }
 
 // callOf returns the call that path names and whether the API has it.

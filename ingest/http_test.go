@@ -288,6 +288,9 @@ func TestABadPostIsADeadLetterAndAnsweredAllTheSame(t *testing.T) {
 			if rejected := testutil.ToFloat64(s.metrics.rejected[sourceHTTP]); (rejected == 1) != kept {
 				t.Errorf("%s %s, %s: %v counted as rejected", c.path, c.body, name, rejected)
 			}
+			if bounced := s.Bounced(); name == "kept" && len(bounced) > 0 {
+				t.Errorf("%s %s: told as bounced: %v", c.path, c.body, bounced)
+			}
 		}
 	}
 }

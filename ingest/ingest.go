@@ -19,9 +19,9 @@
 //
 // Reading order: ingest.go (Server and its options), run.go (start and stop),
 // commit.go (what an Append means), then the socket: conn.go, reader.go,
-// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go;
-// operator.go (what operators bring), alarm.go and metrics.go (what is told to
-// operators).
+// lines.go, replies.go; then HTTP: http.go, take.go, body.go, answer.go,
+// httpconn.go; operator.go (what operators bring); bounced.go, alarm.go and
+// metrics.go (what is told to operators).
 package ingest
 
 import (
@@ -78,6 +78,9 @@ type Options struct {
 	// HTTPConns bounds the open connections of the HTTP listeners together; nil
 	// means 1,024.
 	HTTPConns *listen.Limiter
+
+	// Hosts decides which host names requests over TCP may name.
+	Hosts listen.Hosts
 
 	// Backpressure reports whether delivery is short of CPU time; nil means never. While it
 	// is, lines are parsed on half of the CPUs only, so that clients that never
@@ -167,6 +170,7 @@ type Server struct {
 	rejectsFull alarm // Append answers ErrRejectsFull
 	unavailable alarm // Append answers anything else
 	excluded    exclusions
+	bounced     bounced
 
 	buffers      sync.Pool // of *[]byte, largeRead long
 	batches      sync.Pool // of *batch, with arenas of at most smallArena
@@ -210,6 +214,7 @@ func New(o Options) (*Server, error) {
 	s.posts.New = func() any { return s.newPost() }
 	s.inflaters.New = func() any { return new(gzip.Reader) }
 	s.cut, s.kill = context.WithCancel(context.Background())
+	s.bounced = bounced{log: o.Log, counter: s.metrics.bounced, kinds: map[string]*bounces{}}
 	s.handler = s.newHandler()
 	s.SetRules(o.Rules)
 	return s, nil

@@ -3,13 +3,12 @@ package ingest
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-
-	"trackd/event"
 )
 
 // metrics are the counters of ingest. They count since the start of the
 // process; what the queue holds is its own account.
 type metrics struct {
+	bounced    map[string]prometheus.Counter
 	accepted   map[source]prometheus.Counter
 	rejected   map[source]prometheus.Counter
 	refused    map[string]prometheus.Counter
@@ -22,14 +21,12 @@ type metrics struct {
 //   - rejects_full: it was bad, and rejects have no room
 //   - excluded: the accept setting excludes it, and there are samples enough
 //   - unavailable: the queue failed, and may have kept it all the same
-//   - unfinished: its line or body stopped arriving
-//   - busy: it was large, and too many large ones were in work
-//   - malformed, oversize: its request could not be read
+//   - unfinished: its line stopped arriving
+//
+// What was turned back before it was read as events is counted by request: see
+// bouncedReasons.
 func refusals() []string {
-	return []string{
-		codeQueueFull, reasonRejectsFull, reasonExcluded, codeUnavailable, codeUnfinished, codeBusy,
-		string(event.Malformed), string(event.Oversize),
-	}
+	return []string{codeQueueFull, reasonRejectsFull, reasonExcluded, codeUnavailable, codeUnfinished}
 }
 
 // newMetrics registers the metrics with reg, every label value present.
@@ -41,9 +38,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"source", "outcome"})
 	refused := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "trackd_events_refused_total",
-		Help: "Events not kept, because there was no room or because their sender was told.",
+		Help: "Events that were read and not kept, by reason.",
 	}, []string{"reason"})
+	bounced := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "trackd_requests_bounced_total",
+		Help: "Requests, connections and streams of lines that were turned back, so that nothing of them is kept, by reason.",
+	}, []string{"reason"})
+
 	m := &metrics{
+		bounced:  make(map[string]prometheus.Counter),
 		accepted: make(map[source]prometheus.Counter),
 		rejected: make(map[source]prometheus.Counter),
 		refused:  make(map[string]prometheus.Counter),
@@ -58,6 +61,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	for _, reason := range refusals() {
 		m.refused[reason] = refused.WithLabelValues(reason)
+	}
+	for _, reason := range bouncedReasons() {
+		m.bounced[reason] = bounced.WithLabelValues(reason)
 	}
 	return m
 }

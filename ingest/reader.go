@@ -230,6 +230,9 @@ func (c *conn) passRest() {
 // connection ends.
 func (c *conn) giveUp(why notice) {
 	c.replies.end(why)
+	if why.Code == codeUnfinished {
+		c.server.bounced.note(why.Code, c.describe(why))
+	}
 	if ln, ok := c.in.rest(); ok && !blank(ln.text) {
 		c.refuse(1, codeUnfinished)
 	}

@@ -76,7 +76,8 @@ func (s *Server) serveLines(stopping context.Context, ln net.Listener) error {
 		case err != nil:
 			return fmt.Errorf("accept on %v: %w", ln.Addr(), err)
 		}
-		if c := nc.(*listen.Conn); !c.TurnedAway() {
+		c := nc.(*listen.Conn)
+		if !c.TurnedAway() {
 			conns.Go(func() { s.serveConn(stopping, c) })
 			continue
 		}
@@ -89,6 +90,7 @@ func (s *Server) serveLines(stopping context.Context, ln net.Listener) error {
 			s.opts.Log.Debug("socket client turned away unable to be told why", "error", err)
 		}
 		nc.Close()
+		s.bounced.note(codeTooMany, func() (string, string) { return c.Peer(), "a connection to the socket" })
 	}
 }
 
@@ -104,12 +106,12 @@ func stopAccepting(ln net.Listener) {
 // serveHTTP serves one HTTP listener until stopping ends.
 func (s *Server) serveHTTP(stopping context.Context, ln net.Listener) error {
 	var conns sync.WaitGroup
-	srv := s.newHTTPServer(&conns)
+	srv := s.newHTTPServer(&conns, ln.Addr().Network() == "tcp")
 	var failed error
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		failed = srv.Serve(s.opts.HTTPConns.Listener(ln))
+		failed = srv.Serve(httpListener{s.opts.HTTPConns.Listener(ln), s})
 	}()
 	select {
 	case <-served:
@@ -128,9 +130,9 @@ func (s *Server) serveHTTP(stopping context.Context, ln net.Listener) error {
 
 // newHTTPServer returns a server for one listener that adds its connections to
 // conns.
-func (s *Server) newHTTPServer(conns *sync.WaitGroup) *http.Server {
+func (s *Server) newHTTPServer(conns *sync.WaitGroup, tcp bool) *http.Server {
 	return &http.Server{
-		Handler:           s.handler,
+		Handler:           s.serverHandler(tcp),
 		ReadHeaderTimeout: min(10*time.Second, s.opts.RequestTimeout),
 		ReadTimeout:       s.opts.RequestTimeout,
 		WriteTimeout:      s.opts.RequestTimeout + 2*time.Minute, // a slow disk may take its time
@@ -138,20 +140,22 @@ func (s *Server) newHTTPServer(conns *sync.WaitGroup) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			return context.WithValue(ctx, turnedAway{}, nc.(*listen.Conn).TurnedAway())
+			return context.WithValue(ctx, connKey{}, nc.(*httpConn))
 		},
 		ConnState: func(nc net.Conn, state http.ConnState) {
-			listen.NoteState(nc, state)
+			c := nc.(*httpConn)
 			switch state {
 			case http.StateNew:
 				conns.Add(1)
+			case http.StateIdle:
+				c.next()
 			case http.StateClosed:
 				conns.Done()
 			}
+			listen.NoteState(c.Conn, state)
 		},
 	}
 }
 
-// turnedAway is the key under which the context of a request says whether its
-// connection found no place.
-type turnedAway struct{}
+// connKey is the key under which the context of a request holds its *httpConn.
+type connKey struct{}

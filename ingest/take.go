@@ -21,7 +21,7 @@ func (s *Server) takeOne(w http.ResponseWriter, r *http.Request, parser event.Pa
 				Found:   fmt.Sprintf("more than %d bytes", event.MaxInputBytes),
 				Allowed: fmt.Sprintf("at most %d bytes", event.MaxInputBytes),
 			}}})
-			a.refuses = false
+			a.kept = true
 		}
 		return a
 	}

@@ -23,5 +23,17 @@ func clientRows(c status.Clients) (rows [][2]string) {
 	if len(crowded) > 0 {
 		rows = append(rows, [2]string{"clients", strings.Join(crowded, "\n")})
 	}
+
+	var bounced []string
+	for _, b := range c.Bounced {
+		line := fmt.Sprintf("%s: %d turned back since %s, last %s ago", b.Reason, b.Count, b.Since.Format(time.DateTime), ago(b.Last))
+		if b.Client != "" {
+			line += " from " + b.Client
+		}
+		bounced = append(bounced, line, "  "+b.Sample)
+	}
+	if len(bounced) > 0 {
+		rows = append(rows, [2]string{"bounced", strings.Join(bounced, "\n")})
+	}
 	return rows
 }

@@ -42,6 +42,7 @@ import (
 	"trackd/admin"
 	"trackd/config"
 	"trackd/ingest"
+	"trackd/internal/listen"
 	"trackd/internal/status"
 	"trackd/internal/systemd"
 	"trackd/internal/tuning"
@@ -139,11 +140,13 @@ func New(o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
+	hosts := listen.NewHosts(cfg.Ingest.Hosts.List())
 	d.ingest, err = ingest.New(ingest.Options{
 		Queue:           q,
 		Rules:           rules,
 		SocketConns:     conns.socket,
 		HTTPConns:       conns.http,
+		Hosts:           hosts,
 		Backpressure:    d.sender.Busy,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Log:             o.Log,
@@ -188,9 +191,10 @@ func New(o Options) (d *Daemon, err error) {
 			return admin.BackedUp{Dir: dir, Files: made.Files, Bytes: made.Bytes, Account: status.Account(made.Account)}, err
 		},
 		Alive:       func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
-		Clients:     func() status.Clients { return status.Clients{Connections: conns.status()} },
+		Clients:     func() status.Clients { return status.Clients{Connections: conns.status(), Bounced: d.ingest.Bounced()} },
 		SocketConns: conns.adminSocket,
 		HTTPConns:   conns.adminHTTP,
+		Hosts:       hosts,
 		Version:     o.Version,
 		Registry:    registry,
 		Log:         o.Log,

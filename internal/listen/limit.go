@@ -283,6 +283,9 @@ func (c *Conn) OnEvict(leave func()) {
 	}
 }
 
+// Peer names the process at the other end, where the system tells.
+func (c *Conn) Peer() string { return owner(c.Conn) }
+
 // CloseWrite closes the writing half, if the connection can do that.
 func (c *Conn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })

@@ -9,11 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// owner names the process that listens at the other end of conn: SO_PEERCRED in
-// unix(7) holds who called listen.
+// owner names the process at the other end of conn: SO_PEERCRED in unix(7) holds
+// who called listen there, or connect.
 func owner(conn net.Conn) string {
 	const unknown = "another process"
-	raw, err := conn.(*net.UnixConn).SyscallConn()
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return unknown
+	}
+	raw, err := unixConn.SyscallConn()
 	if err != nil {
 		return unknown
 	}

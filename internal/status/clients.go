@@ -5,6 +5,7 @@ import "time"
 // Clients is how those who send events, and those who look, get in.
 type Clients struct {
 	Connections []Connections `json:"connections"`
+	Bounced     []Bounced     `json:"bounced"` // within the last hour
 }
 
 // Connections is how many one kind of listener has, and may have.
@@ -15,4 +16,15 @@ type Connections struct {
 	ClosedIdle  uint64    `json:"closed_idle"` // the longest idle ones, to make room for others
 	TurnedAway  uint64    `json:"turned_away"` // found every place taken and nobody idle
 	LastCrowded time.Time `json:"last_crowded,omitzero"`
+}
+
+// Bounced is what was turned back for one reason, so that nothing of it is kept,
+// since that last began. What clients sent is bounded and in printable ASCII.
+type Bounced struct {
+	Reason string    `json:"reason"`
+	Count  uint64    `json:"count"` // requests, connections, or streams of lines that were ended
+	Since  time.Time `json:"since"`
+	Last   time.Time `json:"last"`
+	Client string    `json:"client,omitempty"` // the user agent, or the process, of one of the last
+	Sample string    `json:"sample,omitempty"` // what that was, and what was answered
 }
