@@ -16,7 +16,7 @@ import (
 // from the destination's API document and not from our rules.
 
 func TestWhatParseEmitsSatisfiesTheDestinationsSchema(t *testing.T) {
-	for _, file := range []string{"testdata/lifecycle.txtar", "testdata/clients.txtar"} {
+	for _, file := range []string{"testdata/lifecycle.txtar", "testdata/clients.txtar", "testdata/calls.txtar"} {
 		archive, err := txtar.ParseFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -26,7 +26,7 @@ func TestWhatParseEmitsSatisfiesTheDestinationsSchema(t *testing.T) {
 				continue
 			}
 			t.Run(input.Name, func(t *testing.T) {
-				if satisfies(t, string(input.Data)) == 0 {
+				if satisfies(t, event.Parser{Accept: event.All}, string(input.Data)) == 0 {
 					t.Errorf("not taken: %s", input.Data)
 				}
 			})
@@ -51,14 +51,39 @@ func TestWhatParseTakesTheSchemaTakes(t *testing.T) {
 				if field == "userId" {
 					who = `"anonymousId":"a",`
 				}
-				taken += satisfies(t, fmt.Sprintf(`{%s"event":%q,%q:%s}`, who, name, field, value))
+				taken += satisfies(t, event.Parser{}, fmt.Sprintf(`{%s"event":%q,%q:%s}`, who, name, field, value))
 			}
 			for _, property := range spec {
-				taken += satisfies(t, fmt.Sprintf(`{"userId":7,"event":%q,"properties":{%q:%s}}`, name, property, value))
+				taken += satisfies(t, event.Parser{}, fmt.Sprintf(`{"userId":7,"event":%q,"properties":{%q:%s}}`, name, property, value))
 			}
 		}
 	}
 	if total := len(event.Names()) * len(values) * (len(top) + len(spec)); taken < total/4 || taken == total {
+		t.Errorf("took %d of %d: this compares nothing", taken, total)
+	}
+}
+
+// The same of every call, each with the ids it needs and all others in turn.
+func TestWhatParseTakesOfEveryCallTheSchemaTakes(t *testing.T) {
+	values := []string{`null`, `""`, `"x"`, `0`, `421`, `true`, `[]`, `[1]`, `{}`, `{"x":null}`, `"2024-01-15T10:30:00.000Z"`, `"\ud83d"`}
+	top := []string{"type", "event", "name", "category", "messageId", "timestamp", "originalTimestamp", "userId", "anonymousId",
+		"previousId", "groupId", "properties", "traits", "context", "integrations", "sentAt", "writeKey", "other"}
+	parser, taken, total := event.Parser{Accept: event.All}, 0, 0
+	for _, call := range event.Types() {
+		for _, field := range top {
+			for _, value := range values {
+				raw := `{`
+				for _, other := range [][2]string{{"userId", "u"}, {"groupId", "g"}, {"previousId", "p"}, {"event", "Order Completed"}} {
+					if other[0] != field {
+						raw += fmt.Sprintf("%q:%q,", other[0], other[1])
+					}
+				}
+				total++
+				taken += satisfies(t, parser.At(call), raw+fmt.Sprintf("%q:%s}", field, value))
+			}
+		}
+	}
+	if taken < total/3 || taken == total {
 		t.Errorf("took %d of %d: this compares nothing", taken, total)
 	}
 }
@@ -71,7 +96,7 @@ func TestEveryItemOfABatchSatisfiesTheSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	for item, ok := batch.Next(); ok; item, ok = batch.Next() {
-		if satisfies(t, string(item.Raw)) == 0 {
+		if satisfies(t, event.Parser{}, string(item.Raw)) == 0 {
 			t.Errorf("not taken: %s", item.Raw)
 		}
 	}
@@ -95,9 +120,9 @@ func TestTheSchemaRefusesWhatIsNotInNormalForm(t *testing.T) {
 }
 
 // satisfies returns 1 if Parse takes raw, which the schema must then take too.
-func satisfies(t *testing.T, raw string) int {
+func satisfies(t *testing.T, parser event.Parser, raw string) int {
 	t.Helper()
-	ev, err := event.Parser{}.Parse([]byte(raw), time.Now())
+	ev, err := parser.Parse([]byte(raw), time.Now())
 	if err != nil {
 		return 0
 	}

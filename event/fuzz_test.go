@@ -12,7 +12,7 @@ import (
 
 // seed gives a fuzz test the goldens, and inputs of every kind of refusal.
 func seed(f *testing.F, add func(raw []byte)) {
-	for _, file := range []string{"testdata/lifecycle.txtar", "testdata/clients.txtar"} {
+	for _, file := range []string{"testdata/lifecycle.txtar", "testdata/clients.txtar", "testdata/calls.txtar"} {
 		for _, golden := range goldens(f, file) {
 			add(golden[0].Data)
 		}

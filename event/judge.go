@@ -93,9 +93,14 @@ func (p Parser) types() string {
 func (d *draft) judgeName() {
 	switch d.call {
 	case TypeTrack:
-	case TypePage, TypeScreen: // a name is optional there, and any value of it passes
-		if d.kind(d.pageName) == jsontext.KindString {
+	case TypePage, TypeScreen: // a name is optional there
+		if !d.blank(d.pageName) && d.kind(d.pageName) != jsontext.KindString {
+			d.reject(Invalid, "name", d.pageName, "a string")
+		} else if !d.blank(d.pageName) {
 			d.name = string(d.text(d.pageName))
+		}
+		if !d.blank(d.pageCategory) && d.kind(d.pageCategory) != jsontext.KindString {
+			d.reject(Invalid, "category", d.pageCategory, "a string")
 		}
 		return
 	default:

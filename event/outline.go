@@ -26,7 +26,8 @@ type property struct {
 type outline struct {
 	start, end int // the object is text[start:end]
 
-	typ, event, pageName, messageID          member // pageName is "name"
+	typ, event, messageID                    member
+	pageName, pageCategory                   member // "name" and "category"
 	timestamp, originalTimestamp             member
 	userID, anonymousID, previousID, groupID member
 	properties, traits, context              member
@@ -67,6 +68,8 @@ func (o *outline) topLevel(name []byte) *member {
 		return &o.event
 	case "name":
 		return &o.pageName
+	case "category":
+		return &o.pageCategory
 	case "messageId":
 		return &o.messageID
 	case "timestamp":

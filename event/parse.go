@@ -25,6 +25,30 @@ func (p Parser) At(endpoint Type) Parser {
 	return p
 }
 
+// Typed returns raw as it is to be kept when it was rejected: as it came, save
+// that an object without a "type" gets that of the endpoint it came to, if that
+// is not the one for track calls. So it can be parsed anew elsewhere.
+func (p Parser) Typed(raw []byte) []byte {
+	if !p.atEndpoint || p.call == TypeTrack {
+		return raw
+	}
+	text, _, err := checkObject(raw)
+	if err != nil {
+		return raw
+	}
+	d := draft{parser: p, raw: text}
+	d.outline.read(text)
+	if !d.blank(d.typ) {
+		return raw
+	}
+	d.raw = raw // replacing a surrogate moves nothing
+	d.fill(d.typ, "type", p.call.String())
+	if typed, _ := d.normalForm(nil); len(typed) <= MaxInputBytes {
+		return typed
+	}
+	return raw
+}
+
 // Parsed is what [Parser.ParseInto] made of its input.
 type Parsed struct {
 	Event Event

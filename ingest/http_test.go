@@ -280,12 +280,16 @@ func TestABadPostIsADeadLetterAndAnsweredAllTheSame(t *testing.T) {
 			}
 			checkError(t, w, string(c.want))
 			_, rejects := q.kept()
-			if len(rejects) != 1 || string(rejects[0].Body) != c.body || rejects[0].Reason != c.want {
+			kept := c.body
+			if c.path == "/v1/identify" { // else it would be replayed as a track call
+				kept = `{"userId":"u","type":"identify"}`
+			}
+			if len(rejects) != 1 || string(rejects[0].Body) != kept || rejects[0].Reason != c.want {
 				t.Errorf("%s %s, %s: rejects %+v, want it as it came, %s", c.path, c.body, name, rejects, c.want)
 			}
 			// An excluded call has room among the samples, also where rejects have none.
-			kept := name == "kept" || name == "not kept" && c.want == queue.NotLifecycle
-			if rejected := testutil.ToFloat64(s.metrics.rejected[sourceHTTP]); (rejected == 1) != kept {
+			counted := name == "kept" || name == "not kept" && c.want == queue.NotLifecycle
+			if rejected := testutil.ToFloat64(s.metrics.rejected[sourceHTTP]); (rejected == 1) != counted {
 				t.Errorf("%s %s, %s: %v counted as rejected", c.path, c.body, name, rejected)
 			}
 			if bounced := s.Bounced(); name == "kept" && len(bounced) > 0 {

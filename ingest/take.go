@@ -28,6 +28,7 @@ func (s *Server) takeOne(w http.ResponseWriter, r *http.Request, parser event.Pa
 	b := s.newBatch(len(p.body))
 	defer s.putBatch(b)
 	if why := b.add(parser, p.body, time.Now()); why != nil {
+		p.body = parser.Typed(p.body)
 		s.keepRejected(p, why)
 		return bad(why)
 	}
