@@ -29,10 +29,13 @@ type item struct {
 	replayed bool
 	stage    stage
 
-	evidence  queue.Outcome // the last Retry, or what the database remembers of one
-	written   queue.Outcome // of the evidence, what the database remembers
-	writtenAt time.Time     // zero: not by this process
-	due       time.Time     // while parked; monotonic
+	evidence queue.Outcome // the last Retry, or what the database remembers of one
+	due      time.Time     // while parked; monotonic
+
+	// Of the evidence, what the database remembers.
+	strikes     float64
+	firstFailed time.Time
+	writtenAt   time.Time // zero: not by this process
 }
 
 func (it *item) address() queue.Address { return queue.Address{Lo: uint64(it.id)} }
@@ -75,7 +78,7 @@ func (h *holding) lowMark() int64 {
 // unwritten reports whether the database remembers other strikes than this
 // item has.
 func (it *item) unwritten() bool {
-	return it.evidence.Strikes != it.written.Strikes || !it.evidence.FirstFailed.Equal(it.written.FirstFailed)
+	return it.evidence.Strikes != it.strikes || !it.evidence.FirstFailed.Equal(it.firstFailed)
 }
 
 // goBack lets the cursor see every event from the low mark on once more. What

@@ -143,7 +143,7 @@ func TestAKilledPrimaryLosesNothingWhereTheRightStandbyIsPromoted(t *testing.T) 
 // the other one answer alone.
 func TestAPromotedStandbyThatWasBehindIsDetected(t *testing.T) {
 	c := newCluster(t, 2, nil)
-	q := open(t, pgqueue.Options{URL: c.url, Timeout: 2 * time.Second})
+	q := open(t, pgqueue.Options{URL: c.url, Timeout: 2 * time.Second, Lease: time.Minute}) // so that the append is first to see it
 	must(t, q.Append(t.Context(), queue.Batch{Events: events("before", 10)}))
 	take(t, q, 10) // leased, and neither forgotten nor leased again
 	c.primary.Synchronous("ANY 1 (standby1, standby2)")
@@ -169,6 +169,29 @@ func TestAPromotedStandbyThatWasBehindIsDetected(t *testing.T) {
 	for _, d := range got {
 		if !strings.HasPrefix(d.Event.ID, "after") || d.Address.Lo <= 17 {
 			t.Errorf("leased %s at %v, want an event taken after, at an address never given before", d.Event.ID, d.Address.Lo)
+		}
+	}
+}
+
+// Where nobody remembers what was acknowledged, ids are given again, and the
+// holder's cursor has passed them.
+func TestIdsGivenAgainAfterAFailoverNameOtherEvents(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	q := open(t, pgqueue.Options{URL: c.url, Timeout: 2 * time.Second, Lease: 6 * time.Second})
+	eventually(t, "the centre to deliver", q.Clear)
+	c.primary.Synchronous("")
+	c.standbys[0].Stop()
+	must(t, q.Append(t.Context(), queue.Batch{Events: events("gone", 7)}))
+	take(t, q, 7)
+	c.primary.Kill()
+	c.standbys[0].Run()
+	c.standbys[0].Promote()
+	c.standbys[0].Synchronous("")
+	newcomer := open(t, pgqueue.Options{URL: c.url, Timeout: 2 * time.Second, Lease: 6 * time.Second})
+	must(t, newcomer.Append(t.Context(), queue.Batch{Events: events("other", 8)}))
+	for _, d := range take(t, q, 8) {
+		if !strings.HasPrefix(d.Event.ID, "other") {
+			t.Errorf("leased %s", d.Event.ID)
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 const (
 	figureGroup  = 256
-	figureGroups = 100
+	figureGroups = 200
 )
 
 // all skips what takes long or needs a quiet machine.

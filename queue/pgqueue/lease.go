@@ -179,7 +179,7 @@ func scanItem(rows pgx.Rows, to *[]*item, replay *int64) error {
 	if firstFailed != nil {
 		it.evidence.FirstFailed = *firstFailed
 	}
-	it.written = it.evidence
+	it.strikes, it.firstFailed = it.evidence.Strikes, it.evidence.FirstFailed
 	*to = append(*to, it)
 	return nil
 }

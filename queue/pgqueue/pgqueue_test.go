@@ -119,6 +119,7 @@ func harness() queuetest.Harness {
 		Bounded: func(t testing.TB, bytes int64) queue.Queue {
 			return open(t, pgqueue.Options{URL: database(t), MaxBytes: bytes})
 		},
+		Join:       func(t testing.TB, q queue.Queue) queue.Queue { return at(t, urls[q]) },
 		Properties: queue.Properties{Ordered: true, Shared: true},
 		Remembers:  true,
 	}

@@ -47,7 +47,7 @@ func (o *outcomes) drop() {
 
 // write has the strikes of an item written.
 func (o *outcomes) write(it *item, now time.Time) {
-	it.written, it.writtenAt = it.evidence, now
+	it.strikes, it.firstFailed, it.writtenAt = it.evidence.Strikes, it.evidence.FirstFailed, now
 	o.strikes = append(o.strikes, it)
 }
 
@@ -243,7 +243,7 @@ func settleArgs(epoch int64, finals []final, strikes []*item) []any {
 	}
 	for _, it := range strikes {
 		struck, struckTaken = append(struck, it.id), append(struckTaken, it.taken)
-		weights, firstFailed = append(weights, it.written.Strikes), append(firstFailed, orNull(it.written.FirstFailed))
+		weights, firstFailed = append(weights, it.strikes), append(firstFailed, orNull(it.firstFailed))
 	}
 	return []any{epoch, delivered, deliveredTaken, buried, buriedTaken, reasons, status, details, attempts, died,
 		struck, struckTaken, weights, firstFailed}

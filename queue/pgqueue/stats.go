@@ -73,7 +73,13 @@ func (q *Queue) readStats(ctx context.Context, db database) (account, error) {
 		dest = append(dest, &dead[i])
 	}
 	dest = append(dest, &a.bytes, &a.rejectBytes, &a.sampleBytes, &a.nextID, &oldest)
-	if err := db.run(ctx, "stats", one(&found, dest...)); err != nil {
+	q.mu.Lock()
+	low := int64(0)
+	if q.hold.epoch != 0 {
+		low = q.held.lowMark()
+	}
+	q.mu.Unlock()
+	if err := db.run(ctx, "stats", one(&found, dest...), low); err != nil {
 		return account{}, err
 	}
 	a.DeadByReason = map[queue.Reason]uint64{}

@@ -35,6 +35,17 @@ func harness() queuetest.Harness {
 
 func TestMemoryKeepsTheContract(t *testing.T) { queuetest.Run(t, harness()) }
 
+func TestASharedMemoryKeepsTheContract(t *testing.T) {
+	queuetest.Run(t, queuetest.Harness{
+		Open: func(testing.TB) queue.Queue {
+			return queuetest.NewShared(queuetest.NewMemory(queuetest.Options{}))
+		},
+		Join:       func(_ testing.TB, q queue.Queue) queue.Queue { return q.(*queuetest.Member).Join() },
+		Properties: queue.Properties{Ordered: true, Shared: true},
+		Remembers:  true, Virtual: true,
+	})
+}
+
 func BenchmarkMemory(b *testing.B) { queuetest.Benchmark(b, harness()) }
 
 func TestMemoryAgreesWithTheLedger(t *testing.T) {

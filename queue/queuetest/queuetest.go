@@ -13,7 +13,7 @@
 // Reading order: queuetest.go (how a backend is handed over), rig.go (the
 // handle the sentences are written with), then the sentences: taking.go,
 // leasing.go, settling.go, burying.go, judging.go (replay, replace, discard and
-// erase), restarting.go, bounding.go, storming.go; then ledger.go and
+// erase), restarting.go, bounding.go, storming.go, sharing.go; then ledger.go and
 // compare.go; measuring.go; memory*.go.
 package queuetest
 
@@ -56,6 +56,10 @@ type Harness struct {
 	// backend has no bound.
 	Bounded func(t testing.TB, bytes int64) queue.Queue
 
+	// Join opens the data of q once more, as another process would, while q goes
+	// on. Nil unless Properties.Shared.
+	Join func(testing.TB, queue.Queue) queue.Queue
+
 	// Properties says in what the backend may differ from others.
 	Properties queue.Properties
 
@@ -78,7 +82,7 @@ type sentence struct {
 
 // Run checks the contract, one subtest for each sentence of it.
 func Run(t *testing.T, h Harness) {
-	all := slices.Concat(taking(), leasing(), settling(), burying(), judging(), restarting(), bounding(), storming())
+	all := slices.Concat(taking(), leasing(), settling(), burying(), judging(), restarting(), bounding(), storming(), sharing())
 	for _, s := range all {
 		t.Run(s.says, func(t *testing.T) {
 			h.bubble(t, func(t *testing.T) { s.holds(h.rig(t)) })
