@@ -75,6 +75,14 @@ func notTaken(res result) *answer {
 	}
 }
 
+// unauthorized returns the answer for a request without the key.
+func unauthorized() *answer {
+	return &answer{
+		status: http.StatusUnauthorized, header: [2]string{"WWW-Authenticate", `Basic realm="trackd"`}, code: codeUnauthorized,
+		message: "the ingest key is missing or wrong; send it as the user name of Basic auth, or as writeKey in the body",
+	}
+}
+
 // notFound returns the answer for a path that is not served. It tells clients
 // of the older Track API, which has other paths, from mistyped ones.
 func notFound(path string) *answer {

@@ -65,9 +65,24 @@ func (s *Server) putPost(p *post) {
 }
 
 // readBody reads the body of r into p: at most limit bytes, both as they arrive
-// and after inflation. It returns nil when the body is there. Of one that is too
-// large, limit bytes are there.
+// and after inflation. It returns nil when the body is there and whoever sent it
+// may. Of one that is too large, limit bytes are there.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, p *post, limit int) *answer {
+	a := s.receive(w, r, p, limit)
+	rules := s.rules.Load()
+	switch {
+	case rules.admit(r):
+		return a
+	case a == nil && !rules.isKey(event.WriteKey(p.body)):
+		return unauthorized()
+	case a != nil: // a body without a key is nobody's dead letter
+		p.body = p.body[:0]
+	}
+	return a
+}
+
+// receive is readBody, whoever sent it.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, p *post, limit int) *answer {
 	if r.ContentLength > int64(limit) && r.Header.Get("Expect") != "" { // it asks first: spare it the body
 		return bodyTooLarge(limit)
 	}

@@ -326,3 +326,33 @@ func TestIngestKeyIsAskedForWhenSetAndFollowsTheRules(t *testing.T) {
 		t.Errorf("the new key and setting: status %d, want 200", status)
 	}
 }
+
+// SDKs that know no Basic auth send the key in the body.
+func TestTheIngestKeyMayBeTheWriteKeyOfTheBody(t *testing.T) {
+	call := func(key string) string { return `{"writeKey":"` + key + `",` + opened[1:] }
+	batch := func(key string) string { return `{"batch":[` + opened + `,{"x":NaN}],"writeKey":"` + key + `"}` }
+	for _, c := range []struct {
+		path, body string
+		want       int
+		kept       int
+	}{
+		{"/v1/track", call("k1"), 200, 1},
+		{"/v1/track", call("k2"), 401, 0},
+		{"/v1/track", opened, 401, 0},
+		{"/v1/track", "x", 401, 0},
+		{"/v1/track", `{"x":"` + strings.Repeat("x", maxLine) + `"}`, 413, 0},
+		{"/v1/import", batch("k1"), 200, 2},
+		{"/v1/batch", batch("k2"), 401, 0},
+	} {
+		q := &shelf{}
+		s := open(t, q, func(o *Options) { o.Rules.Key = "k1" })
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, request("POST", c.path, c.body))
+		if w.Code != c.want {
+			t.Errorf("%s %.60s: status %d, want %d", c.path, c.body, w.Code, c.want)
+		}
+		if events, rejects := q.kept(); len(events)+len(rejects) != c.kept {
+			t.Errorf("%s %.60s: %d kept, want %d", c.path, c.body, len(events)+len(rejects), c.kept)
+		}
+	}
+}
