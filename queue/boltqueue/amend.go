@@ -245,8 +245,8 @@ func (q *Queue) alterSome(seg *segment, at []queue.Address, c change) (rest []qu
 		n, err = q.dropRejects(seg, some)
 		return at[len(some):], n, 0, err
 	}
-	var picked []marking
-	for len(at) > 0 && at[0].Lo&rejectFlag == 0 && len(picked) < flushBlocks {
+	var all []picked
+	for len(at) > 0 && at[0].Lo&rejectFlag == 0 && len(all) < flushBlocks {
 		number := at[0].Lo >> 16
 		end := slices.IndexFunc(at, func(a queue.Address) bool { return a.Lo>>16 != number })
 		if end < 0 {
@@ -256,21 +256,21 @@ func (q *Queue) alterSome(seg *segment, at []queue.Address, c change) (rest []qu
 			q.unqueue(b)
 			m := b.pick()
 			m.change(at[:end], c)
-			picked = append(picked, m)
+			all = append(all, m)
 		})
 		if err != nil {
-			q.unpickMarks(seg, picked)
+			q.unpickMarks(seg, all)
 			return nil, 0, 0, err
 		}
 		at = at[end:]
 	}
-	if len(picked) == 0 {
+	if len(all) == 0 {
 		return at, 0, 0, nil
 	}
-	if err := q.putAll(seg, picked); err != nil {
+	if err := q.putAll(seg, all); err != nil {
 		return nil, 0, 0, err
 	}
-	for _, m := range picked {
+	for _, m := range all {
 		n += len(m.edited)
 		wereLeased += m.leased
 	}
@@ -290,7 +290,7 @@ func (q *Queue) load(k blockKey, use func(*openBlock)) error {
 		}
 		marked := k.seg.marked
 		q.mu.Unlock()
-		blocks, err := readBlocks(k.seg, k.number, k.number+1, nil)
+		blocks, err := k.seg.readBlocks(k.number, k.number+1, nil)
 		if err == nil && len(blocks) > 0 {
 			err = blocks[0].damage
 		}
@@ -322,7 +322,7 @@ func (q *Queue) unqueue(b *openBlock) {
 
 // change changes those events of m that are still what they are to be changed
 // from.
-func (m *marking) change(at []queue.Address, c change) {
+func (m *picked) change(at []queue.Address, c change) {
 	m.to = c.to
 	for _, a := range at {
 		i := int(a.Lo & (blockEvents - 1))
@@ -342,7 +342,7 @@ func (m *marking) change(at []queue.Address, c change) {
 // applyEdits brings memory in step with a change that is durable. Events that
 // are queued again are due at once, unless the cursor is yet to come to them.
 // The caller holds mu.
-func (q *Queue) applyEdits(m *marking) {
+func (q *Queue) applyEdits(m *picked) {
 	if len(m.edited) == 0 {
 		return
 	}
@@ -371,31 +371,14 @@ func (q *Queue) applyEdits(m *marking) {
 // dropRejects deletes rejects of one segment. It runs in the writer.
 func (q *Queue) dropRejects(seg *segment, at []queue.Address) (n int, err error) {
 	after := seg.stored
+	numbers := make([]uint64, len(at))
+	for i, one := range at {
+		numbers[i] = one.Lo &^ rejectFlag
+	}
 	err = q.step("rejects.commit", func() error {
-		return seg.update(func(tx *bolt.Tx) error {
-			bucket := tx.Bucket([]byte(bucketRejects))
-			for _, a := range at {
-				number := a.Lo &^ rejectFlag
-				value := bucket.Get(numberKey(number))
-				if value == nil {
-					continue // gone since it was listed
-				}
-				f, err := parseFrame(value, kindReject, seg.identity, number)
-				if err != nil {
-					return err
-				}
-				reason, detail, body, err := decodeReject(f)
-				if err != nil {
-					return err
-				}
-				cost := rejectCost(body, detail)
-				if err := bucket.Delete(numberKey(number)); err != nil {
-					return err
-				}
-				after.dropReject(reason, cost)
-				n++
-			}
-			return seg.putBook(tx, after)
+		return seg.update(func(tx *bolt.Tx) (err error) {
+			n, err = seg.dropRejects(tx, numbers, &after)
+			return err
 		})
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -20,14 +19,15 @@ func (o Options) groupBytes() int { return min(4<<20, int(o.segmentBytes/4)) }
 // while the last one was on its way to the disk. There is no timer.
 type group struct {
 	packing
-	blocks  []*block
-	rejects []queue.Reject
-	bytes   int
-	callers int
-	expect  int           // bytes of the group before: so much may come again
-	taken   chan struct{} // closed when the writer took it
-	done    chan struct{} // closed when it is durable or failed
-	err     error         // set before done is closed
+	blocks                 []*block
+	rejects                []reject
+	rejectCost, sampleCost int64
+	bytes                  int
+	callers                int
+	expect                 int           // bytes of the group before: so much may come again
+	taken                  chan struct{} // closed when the writer took it
+	done                   chan struct{} // closed when it is durable or failed
+	err                    error         // set before done is closed
 }
 
 func newGroup(p packing, expect int) *group {
@@ -58,8 +58,13 @@ func (g *group) addEvent(ev event.Event, now time.Time, hint int) *block {
 }
 
 func (g *group) addReject(r queue.Reject) {
-	r.Body = slices.Clone(r.Body)
-	g.rejects = append(g.rejects, r)
+	stored := rejectOf(r).own()
+	g.rejects = append(g.rejects, stored)
+	if stored.reason == reasonSample {
+		g.sampleCost += stored.cost()
+	} else {
+		g.rejectCost += stored.cost()
+	}
 	g.bytes += len(r.Body) + len(r.Detail)
 }
 
@@ -338,8 +343,9 @@ func (q *Queue) countAhead() error {
 }
 
 // returnRejects gives back room that was admitted and not used.
-func (q *Queue) returnRejects(all []queue.Reject) {
-	rejects, samples := rejectBytes(all)
+func (q *Queue) returnRejects(all []queue.Reject) { q.returnCost(rejectBytes(all)) }
+
+func (q *Queue) returnCost(rejects, samples int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.rejects -= rejects
@@ -349,7 +355,7 @@ func (q *Queue) returnRejects(all []queue.Reject) {
 // rejectBytes is what rejects cost on disk, samples of not_lifecycle apart.
 func rejectBytes(all []queue.Reject) (rejects, samples int64) {
 	for _, r := range all {
-		if cost := rejectCost(r.Body, r.Detail); r.Reason == queue.NotLifecycle {
+		if cost := rejectOf(r).cost(); r.Reason == queue.NotLifecycle {
 			samples += cost
 		} else {
 			rejects += cost

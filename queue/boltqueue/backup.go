@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-
-	bolt "go.etcd.io/bbolt"
 
 	"trackd/queue"
 )
@@ -54,7 +51,7 @@ func (q *Queue) Backup(ctx context.Context, dir string) (done Copied, err error)
 		made = append(made, to)
 		done.Files++
 		done.Bytes += size
-		done.Account = done.Account.Add(counted.account())
+		done.Account = done.Account.Add(accountOf(counted))
 	}
 	if err == nil {
 		err = syncDir(dir)
@@ -66,35 +63,4 @@ func (q *Queue) Backup(ctx context.Context, dir string) (done Copied, err error)
 		return Copied{}, fmt.Errorf("back up to %s: %w", dir, err)
 	}
 	return done, nil
-}
-
-// copyTo copies the segment to a new file, durably but for its name, and
-// returns the counters in it and its length. Nobody else enters meanwhile.
-func (s *segment) copyTo(path string) (b book, size int64, err error) {
-	tmp := filepath.Join(filepath.Dir(path), filepath.Base(path)+".tmp")
-	file, err := os.OpenFile(tmp, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o600)
-	if err != nil {
-		return b, 0, err
-	}
-	err = s.view(func(tx *bolt.Tx) error {
-		f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
-		if err != nil {
-			return err
-		}
-		if b, err = decodeBook(f.payload); err != nil {
-			return err
-		}
-		size, err = tx.WriteTo(file)
-		return err
-	})
-	if err == nil {
-		err = file.Sync() // others are in the segment again
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		err = errors.Join(err, remove(tmp))
-	}
-	return b, size, err
 }

@@ -3,8 +3,6 @@ package boltqueue
 import (
 	"encoding/binary"
 	"fmt"
-
-	"trackd/queue"
 )
 
 // reasonSlots is one more than there are reasons: codes begin at 1.
@@ -36,11 +34,6 @@ func (b book) balances() bool {
 	return b.taken >= most && b.taken == b.live+b.delivered+b.dead+b.discarded+b.lost
 }
 
-func (b book) account() queue.Account {
-	return queue.Account{Taken: b.taken, Queued: b.live, Delivered: b.delivered,
-		Dead: b.dead, Discarded: b.discarded, Lost: b.lost}
-}
-
 // shift applies the change of a block from one tally to another.
 func (b *book) shift(from, to tally) {
 	b.live += uint64(to.by[live] - from.by[live])
@@ -53,48 +46,37 @@ func (b *book) shift(from, to tally) {
 }
 
 // take accounts for blocks and rejects that were appended.
-func (b *book) take(g *group) {
-	for _, blk := range g.blocks {
+func (b *book) take(blocks []*block, rejects []reject) {
+	for _, blk := range blocks {
 		b.taken += uint64(blk.count)
 		b.live += uint64(blk.count)
 		b.nextBlock++
 	}
-	for _, r := range g.rejects {
+	for _, r := range rejects {
 		b.taken++
 		b.dead++
-		b.deadBy[reasonCode(r.Reason)]++
+		b.deadBy[r.reason]++
 		b.rejects++
-		*b.bytesOf(r.Reason) += uint64(rejectCost(r.Body, r.Detail))
+		*b.bytesOf(r.reason) += uint64(r.cost())
 		b.nextReject++
 	}
 }
 
 // dropReject accounts for a discarded reject.
-func (b *book) dropReject(reason queue.Reason, cost int64) {
+func (b *book) dropReject(r reject) {
 	b.dead--
-	b.deadBy[reasonCode(reason)]--
+	b.deadBy[r.reason]--
 	b.rejects--
-	*b.bytesOf(reason) -= uint64(cost)
+	*b.bytesOf(r.reason) -= uint64(r.cost())
 	b.discarded++
 }
 
 // bytesOf is what a reject's cost is charged to.
-func (b *book) bytesOf(reason queue.Reason) *uint64 {
-	if reason == queue.NotLifecycle {
+func (b *book) bytesOf(reason uint8) *uint64 {
+	if reason == reasonSample {
 		return &b.sampleBytes
 	}
 	return &b.rejectBytes
-}
-
-// rejectCost is what a reject takes of the disk: its frame, the item of bbolt
-// that holds it, and its share of what a page cannot hold.
-func rejectCost(body []byte, detail string) int64 {
-	const page, usable = 4 << 10, 4<<10 - pageHeaderSize
-	size := int64(headerSize + leafElemSize + 8 + 1 + 2*binary.MaxVarintLen32 + len(body) + len(detail))
-	if size > usable/2 {
-		return (size + pageHeaderSize + page - 1) / page * page
-	}
-	return page / (usable / size)
 }
 
 // fields lists the book in its stored order; new ones go to the end.
@@ -126,7 +108,7 @@ func decodeBook(payload []byte) (book, error) {
 		*f = binary.LittleEndian.Uint64(payload[8*i:])
 	}
 	if !b.balances() {
-		return b, fmt.Errorf("%w: book does not balance: %+v", errDamaged, b.account())
+		return b, fmt.Errorf("%w: book does not balance: %+v", errDamaged, b)
 	}
 	return b, nil
 }

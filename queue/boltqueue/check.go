@@ -72,7 +72,7 @@ func (r *Report) add(s SegmentReport) {
 }
 
 func checkSegment(dir string, number uint64) SegmentReport {
-	s := &segment{number: number, path: segmentPath(dir, number)}
+	s := newFile(dir, number, nil, false)
 	report := SegmentReport{File: filepath.Base(s.path)}
 	if info, err := os.Stat(s.path); err == nil {
 		report.Bytes = info.Size()
@@ -81,7 +81,7 @@ func checkSegment(dir string, number uint64) SegmentReport {
 	if err != nil {
 		report.Problem = err.Error()
 	}
-	report.Account = in.book.account()
+	report.Account = accountOf(in.book)
 	return report
 }
 

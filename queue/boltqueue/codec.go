@@ -35,15 +35,6 @@ const (
 	waiting             // a backlog comes first
 )
 
-// expectedStay judges by where delivery stands and where appends go. Delivery
-// that has not begun is behind, too.
-func expectedStay(cursor, tail *segment) stay {
-	if cursor == tail && tail != nil {
-		return passing
-	}
-	return waiting
-}
-
 // blockBytes is where a block is full.
 func (s stay) blockBytes() int {
 	if s == waiting {

@@ -14,25 +14,6 @@ import (
 	"trackd/event"
 )
 
-func TestWhatDoesNotPassThroughAtOnceIsExpectedToWait(t *testing.T) {
-	first, second := &segment{number: 1}, &segment{number: 2}
-	for _, c := range []struct {
-		what         string
-		cursor, tail *segment
-		want         stay
-	}{
-		{"delivery is in the segment that is appended to", second, second, passing},
-		{"delivery is a segment behind", first, second, waiting},
-		{"delivery has not begun", nil, first, waiting},
-		{"nothing can be appended to", first, nil, waiting},
-		{"neither has begun", nil, nil, waiting},
-	} {
-		if got := expectedStay(c.cursor, c.tail); got != c.want {
-			t.Errorf("%s: got %d, want %d", c.what, got, c.want)
-		}
-	}
-}
-
 func TestOnlyBlocksThatWaitAndAreWorthItArePackedWithZstd(t *testing.T) {
 	for _, c := range []struct {
 		stay stay

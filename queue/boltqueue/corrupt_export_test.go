@@ -104,7 +104,7 @@ func ReadAll(dir string, raw []byte) error {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		return err
 	}
-	db, err := bolt.Open(path, 0o600, (&segment{}).options())
+	db, err := bolt.Open(path, 0o600, (&file{}).options())
 	if err != nil {
 		return err
 	}

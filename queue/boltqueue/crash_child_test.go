@@ -225,7 +225,7 @@ func failure(d *driver) error {
 		passed[point]++
 		n := passed[point] // counts before and after
 		mu.Unlock()
-		if point == "append.commit" && n == 5 || point == "birth.syncdir" && n == 4 {
+		if point == "append.commit" && n == 5 || point == "create.syncdir" && n == 4 {
 			d.sick.Store(true)
 			return unix.EIO
 		}

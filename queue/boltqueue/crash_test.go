@@ -73,7 +73,7 @@ func storyOf(point string) string {
 	switch {
 	case strings.HasPrefix(point, "salvage."):
 		return "salvage"
-	case strings.HasPrefix(point, "fail."), point == "birth.undo":
+	case strings.HasPrefix(point, "fail."), point == "create.undo":
 		return "failure"
 	}
 	return "life"

@@ -26,10 +26,10 @@ func TestWhatAnOperatorDoesAfterThinningIsInTheFileThatHasTheName(t *testing.T) 
 			dir := filepath.Join(t.TempDir(), "queue")
 			var thinned atomic.Bool
 			fault := func(point string, after bool) error {
-				if point == "thin.rename" && after {
+				if point == "compact.rename" && after {
 					thinned.Store(true)
 				}
-				if point == "thin.rename" && fails != nil && fails(after) || point == "thin.syncdir" && fails == nil && !after {
+				if point == "compact.rename" && fails != nil && fails(after) || point == "compact.syncdir" && fails == nil && !after {
 					thinned.Store(true)
 					return unix.EIO
 				}

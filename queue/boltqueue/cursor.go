@@ -4,17 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"trackd/event"
 	"trackd/queue"
 )
-
-// readAhead is how many blocks one visit to a segment brings.
-const readAhead = 16
 
 // cursor is the place in the line up to which events were handed out.
 // Guarded by Queue.mu; only the holder of lessee moves it.
@@ -129,17 +123,6 @@ func (q *Queue) openAhead() (bool, error) {
 	return true, q.enterBlock(f)
 }
 
-// fetched is a block as read from the disk, with its marks.
-type fetched struct {
-	number uint64
-	marks
-	taken  time.Time
-	raw    []byte // of codec until it is unpacked
-	codec  uint8
-	count  int
-	damage error
-}
-
 // enterBlock moves the cursor into f. The caller holds mu.
 func (q *Queue) enterBlock(f fetched) error {
 	c := &q.cursor
@@ -184,7 +167,7 @@ func (q *Queue) fetch() bool {
 	if from >= end {
 		return q.leaveSegment(seg)
 	}
-	blocks, err := readBlocks(seg, from, end, nil)
+	blocks, err := seg.readBlocks(from, end, nil)
 	if err != nil {
 		if !errors.Is(err, errGone) {
 			q.spoiled(seg, err)
@@ -261,44 +244,6 @@ func (q *Queue) stepOver(seg *segment) bool {
 		}
 	}
 	return false
-}
-
-// readBlocks copies up to readAhead blocks in [from, end) and their marks out
-// of a segment: those that wanted wants, given the number and whether there are
-// marks; all if it is nil. Damage to one of them is told in place.
-func readBlocks(seg *segment, from, end uint64, wanted func(number uint64, marked bool) bool) (got []fetched, err error) {
-	err = seg.view(func(tx *bolt.Tx) error {
-		stored := tx.Bucket([]byte(bucketMarks))
-		c := tx.Bucket([]byte(bucketBlocks)).Cursor()
-		for k, v := c.Seek(numberKey(from)); k != nil && keyNumber(k) < end && len(got) < readAhead; k, v = c.Next() {
-			marked := stored.Get(k)
-			if wanted == nil || wanted(keyNumber(k), marked != nil) {
-				got = append(got, copyBlock(seg.identity, keyNumber(k), v, marked))
-			}
-		}
-		return nil
-	})
-	for i := range got { // not while others wait for the file
-		if f := &got[i]; f.damage == nil {
-			f.raw, f.damage = seg.packer.unpack(f.raw, f.codec)
-		}
-	}
-	return got, err
-}
-
-// copyBlock copies a stored block, still packed, and its marks. Marks that went
-// bad since the walk are not guessed at: the repair at the next start keeps the
-// counters right.
-func copyBlock(identity, number uint64, value, marked []byte) (got fetched) {
-	got.number = number
-	f, err := parseFrame(value, kindBlock, identity, number)
-	if err != nil {
-		got.damage = err
-		return got
-	}
-	got.taken, got.count, got.codec, got.raw = timeOf(f.stamp), int(f.count), f.codec, slices.Clone(f.payload)
-	got.marks, got.damage = blockMarks(marked, identity, number, got.count)
-	return got
 }
 
 // cache holds blocks that were just committed and that the cursor will come

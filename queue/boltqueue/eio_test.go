@@ -201,7 +201,7 @@ func TestOutcomesOfAFailedFileWaitInMemory(t *testing.T) {
 func TestWithoutANewFileEventsAreRefusedAndTheOthersSent(t *testing.T) {
 	var broken atomic.Bool
 	fault := func(point string, after bool) error {
-		if broken.Load() && !after && (point == "append.commit" || strings.HasPrefix(point, "birth.")) {
+		if broken.Load() && !after && (point == "append.commit" || strings.HasPrefix(point, "create.")) {
 			return unix.EIO
 		}
 		return nil

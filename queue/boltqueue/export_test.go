@@ -119,7 +119,7 @@ func MakeOf(path string) (Make, error) {
 
 // Rewrite copies the segment file at one path to another, as thinning does.
 func Rewrite(from, to string) error {
-	seg := &segment{}
+	seg := &file{}
 	db, err := openBolt(from, seg.options())
 	if err != nil {
 		return err

@@ -17,11 +17,11 @@ func points() []point {
 	return []point{
 		{"lock.take", "the directory is locked"},
 
-		{"birth.create", "a new segment is laid out and synced under a temporary name"},
-		{"birth.reserve", "disk is reserved for it"},
-		{"birth.rename", "it gets its name"},
-		{"birth.syncdir", "its name becomes durable"},
-		{"birth.undo", "a segment whose name may not be durable is removed again"},
+		{"create.write", "a new segment is laid out and synced under a temporary name"},
+		{"create.reserve", "disk is reserved for it"},
+		{"create.rename", "it gets its name"},
+		{"create.syncdir", "its name becomes durable"},
+		{"create.undo", "a segment whose name may not be durable is removed again"},
 
 		{"append.commit", "events and rejects are stored, with the marks that are due in the same segment"},
 		{"marks.commit", "outcomes are stored"},
@@ -32,9 +32,9 @@ func points() []point {
 
 		{"seal.commit", "a segment that is full gets an empty commit"},
 		{"seal.release", "its reservation is exchanged for a small one"},
-		{"thin.write", "a segment is copied and synced under a temporary name"},
-		{"thin.rename", "the copy takes the segment's name"},
-		{"thin.syncdir", "that becomes durable"},
+		{"compact.write", "a segment is copied and synced under a temporary name"},
+		{"compact.rename", "the copy takes the segment's name"},
+		{"compact.syncdir", "that becomes durable"},
 		{"unlink.remove", "an empty segment is removed"},
 		{"unlink.syncdir", "that becomes durable"},
 

@@ -19,10 +19,6 @@ const (
 
 	// heldRetry is how long to wait after a medium had no room for marks.
 	heldRetry = time.Second
-
-	// maxTexts bounds what is remembered of a segment's texts to store each
-	// only once.
-	maxTexts = 256
 )
 
 // turnCommits bounds the transactions of one turn of the writer: callers who
@@ -104,10 +100,10 @@ func (q *Queue) flush(seg *segment, now time.Time) bool {
 }
 
 // putAll marks the picked blocks in one transaction of their own.
-func (q *Queue) putAll(seg *segment, marks []marking) error {
+func (q *Queue) putAll(seg *segment, marks []picked) error {
 	begin, after := time.Now(), seg.stored
 	err := q.step(markingPoint(marks), func() error {
-		return seg.update(func(tx *bolt.Tx) error { return putMarks(tx, seg, marks, &after) })
+		return seg.update(func(tx *bolt.Tx) error { return seg.putMarks(tx, markings(marks), &after) })
 	})
 	q.opts.OnCommit(Commit{Duration: time.Since(begin), Err: err})
 	if err != nil {
@@ -122,13 +118,13 @@ func (q *Queue) putAll(seg *segment, marks []marking) error {
 }
 
 // markingPoint is the fault point of a transaction that stores marks.
-func markingPoint(marks []marking) string {
+func markingPoint(marks []picked) string {
 	switch {
-	case slices.ContainsFunc(marks, func(m marking) bool { return len(m.edited) > 0 && m.to == live }):
+	case slices.ContainsFunc(marks, func(m picked) bool { return len(m.edited) > 0 && m.to == live }):
 		return "replay.commit"
-	case slices.ContainsFunc(marks, func(m marking) bool { return len(m.edited) > 0 }):
+	case slices.ContainsFunc(marks, func(m picked) bool { return len(m.edited) > 0 }):
 		return "discard.commit"
-	case slices.ContainsFunc(marks, marking.buries):
+	case slices.ContainsFunc(marks, picked.buries):
 		return "bury.commit"
 	default:
 		return "marks.commit"

@@ -320,7 +320,7 @@ func TestASegmentReservesAtBirthAndReleasesAtItsSeal(t *testing.T) {
 	for mustStats(t, c.Queue).Alarms == nil && len(files(t, dir, "*.seg")) < 4 {
 		must(t, c.append(t))
 	}
-	if got, most := blocks(t, first), int64(fullSegment+fullSegment/2); got > most {
+	if got, most := blocks(t, first), int64(fullSegment+3*fullSegment/4); got > most {
 		t.Errorf("got %d bytes behind a sealed segment, want at most %d", got, most)
 	}
 	used, err := os.ReadFile(first)

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"time"
-
-	"trackd/queue"
 )
 
 // errNoFile means that something else than a file has the name of one.
@@ -96,14 +94,11 @@ func (in *inspector) visit(bucket string, key, value []byte) error {
 	case bucketRejects:
 		var f frame
 		if f, err = in.frame(value, kindReject, keyNumber(key)); err == nil {
-			var reason queue.Reason
-			var detail string
-			var body []byte
-			if reason, detail, body, err = decodeReject(f); err == nil && reason == "" {
-				err = fmt.Errorf("%w: a reject without a reason", errDamaged)
+			var r reject
+			if r, err = decodeReject(f); err == nil {
+				*in.rejectCosts.bytesOf(r.reason) += uint64(r.cost())
+				in.deadBy[r.reason]++
 			}
-			*in.rejectCosts.bytesOf(reason) += uint64(rejectCost(body, detail))
-			in.deadBy[reasonCode(reason)]++
 			in.rejects++
 		}
 	case bucketTexts:
@@ -214,4 +209,13 @@ func decodeHead(payload []byte) (number uint64, err error) {
 		return 0, fmt.Errorf("%w: format %d, this one knows %d; let the older one deliver what is queued, then move its directory away or set another queue.dir", ErrOlder, format, formatVersion)
 	}
 	return number, nil
+}
+
+// inspect walks the file and checks that it is this segment's.
+func (s *file) inspect() (inspection, error) {
+	in, err := inspect(s.path)
+	if err == nil && in.number != s.number {
+		err = fmt.Errorf("%w: the file is segment %d", errDamaged, in.number)
+	}
+	return in, err
 }

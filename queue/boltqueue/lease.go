@@ -317,7 +317,7 @@ func addEvidence(d *queue.Delivery, e *evidence) {
 // readEvents brings the events of one block back from the disk; none when the
 // block is gone.
 func (q *Queue) readEvents(k blockKey) ([]event.Event, error) {
-	blocks, err := readBlocks(k.seg, k.number, k.number+1, nil)
+	blocks, err := k.seg.readBlocks(k.number, k.number+1, nil)
 	if err == nil && len(blocks) > 0 {
 		err = blocks[0].damage
 	}

@@ -6,8 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
+	"time"
 
 	"trackd/event"
 	"trackd/queue"
@@ -140,7 +139,7 @@ func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]
 		c.done = true
 		return nil
 	case after >= rejectFlag:
-		return seg.deadRejects(after, nextReject, c)
+		return q.rejectsIn(seg, after, nextReject, c)
 	}
 	blocks, err := q.currentBlocks(seg, after>>16, true)
 	if err != nil {
@@ -169,56 +168,28 @@ func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]
 	if len(blocks) == readAhead {
 		c.last = blocks[readAhead-1].number<<16 | (blockEvents - 1)
 	}
-	return seg.view(func(tx *bolt.Tx) error {
-		for i, number := range texts {
-			if c.items[i].Detail == "" && number != 0 {
-				c.items[i].Detail = seg.text(tx, number)
-			}
+	stored, err := seg.readTexts(texts)
+	for i, text := range stored {
+		if c.items[i].Detail == "" {
+			c.items[i].Detail = text
 		}
-		return nil
-	})
+	}
+	return err
 }
 
-// text returns a stored detail, or says that it cannot be read.
-func (s *segment) text(tx *bolt.Tx, number uint64) string {
-	f, err := parseFrame(tx.Bucket([]byte(bucketTexts)).Get(numberKey(number)), kindText, s.identity, number)
-	if err != nil {
-		return "(the stored text is " + err.Error() + ")"
-	}
-	return string(f.payload)
+// rejectsIn adds the rejects beyond an address and before number end to c.
+func (q *Queue) rejectsIn(seg *segment, after, end uint64, c *chunk[queue.DeadLetter]) (err error) {
+	c.done, err = seg.readRejects(after&^rejectFlag+1, end, func(number uint64, taken time.Time, r reject) bool {
+		addr := queue.Address{Hi: seg.number, Lo: rejectFlag | number}
+		c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: r.body}, AtDoor: true, Reason: reasonOf(r.reason),
+			Detail: r.detail, Taken: taken, Died: taken}, addr, &r.body, ownLetter)
+		return c.bytes < chunkBytes
+	})
+	return err
 }
 
 // chunkBytes bounds the bodies of rejects that one reading brings.
 const chunkBytes = 1 << 20
-
-// deadRejects adds the rejects beyond an address and before number end to c.
-func (s *segment) deadRejects(after, end uint64, c *chunk[queue.DeadLetter]) error {
-	return s.view(func(tx *bolt.Tx) error {
-		cur, read := tx.Bucket([]byte(bucketRejects)).Cursor(), 0
-		for k, v := cur.Seek(numberKey(after&^rejectFlag + 1)); k != nil && keyNumber(k) < end; k, v = cur.Next() {
-			if read += len(v); c.bytes >= chunkBytes || read > 4*chunkBytes {
-				return nil
-			}
-			n := keyNumber(k)
-			addr := queue.Address{Hi: s.number, Lo: rejectFlag | n}
-			f, err := parseFrame(v, kindReject, s.identity, n)
-			if err != nil {
-				c.last = addr.Lo
-				continue
-			}
-			reason, detail, body, err := decodeReject(f)
-			if err != nil {
-				c.last = addr.Lo
-				continue
-			}
-			taken := timeOf(f.stamp)
-			c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: body}, AtDoor: true, Reason: reason,
-				Detail: detail, Taken: taken, Died: taken}, addr, &body, ownLetter)
-		}
-		c.done = true
-		return nil
-	})
-}
 
 // queuedIn reads the live events of one segment beyond an address.
 func (q *Queue) queuedIn(seg *segment, after uint64, c *chunk[queue.Delivery]) error {
@@ -276,7 +247,7 @@ func (q *Queue) lookAtBlocks(seg *segment, from uint64, onlyDead bool) (blocks [
 		wanted = func(number uint64, marked bool) bool { return marked || deadInMemory[number] }
 	}
 	q.mu.Unlock()
-	if blocks, err = readBlocks(seg, from, end, wanted); err != nil {
+	if blocks, err = seg.readBlocks(from, end, wanted); err != nil {
 		return nil, false, err
 	}
 	q.mu.Lock()

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"trackd/queue"
 )
@@ -23,31 +21,13 @@ func (q *Queue) startLine() error {
 		return err
 	}
 	for _, n := range numbers {
-		q.line = append(q.line, &segment{number: n, path: segmentPath(q.opts.Dir, n), noSync: q.opts.noSync, packer: q.packer})
+		q.line = append(q.line, q.newSegment(n))
 	}
 	if err := q.adoptSpare(); err != nil {
 		return err
 	}
 	q.removeUnfinished() // not before it is sure that the directory is ours
 	return q.ensureTail()
-}
-
-// segmentNumbers returns the numbers of the segments in dir, in order.
-func segmentNumbers(dir string) ([]uint64, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var numbers []uint64
-	for _, e := range entries {
-		digits, _ := strings.CutSuffix(e.Name(), ".seg")
-		n, err := strconv.ParseUint(digits, 10, 62)
-		if err == nil && e.Name() == filepath.Base(segmentPath(dir, n)) {
-			numbers = append(numbers, n)
-		}
-	}
-	slices.Sort(numbers)
-	return numbers, nil
 }
 
 // removeUnfinished removes files that a crash left before they had a name.
@@ -125,7 +105,10 @@ func (q *Queue) learn(seg *segment) error {
 	}
 	in, err := seg.inspect()
 	if errors.Is(err, errDamaged) {
-		in, err = q.repair(seg, err)
+		var text string
+		if in, text, err = seg.salvage(err, q.step, q.syncDir); text != "" {
+			q.raise(filepath.Base(seg.path), text)
+		}
 	}
 	switch {
 	case err == nil:
@@ -159,15 +142,6 @@ func (q *Queue) learned(seg *segment) (bool, error) {
 		return false, errAside
 	}
 	return seg.known, nil
-}
-
-// inspect walks the file and checks that it is this segment's.
-func (s *segment) inspect() (inspection, error) {
-	in, err := inspect(s.path)
-	if err == nil && in.number != s.number {
-		err = fmt.Errorf("%w: the file is segment %d", errDamaged, in.number)
-	}
-	return in, err
 }
 
 // setAside takes a segment that can be neither read nor repaired out of the

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 	"unique"
-
-	"trackd/queue"
 )
 
 // state is what became of one event of a block.
@@ -22,18 +20,6 @@ const (
 	discarded
 	states // how many there are
 )
-
-// reasonCode is the stored form of a queue.Reason: its place in
-// queue.Reasons, from 1. The order of that list is therefore part of the
-// format.
-func reasonCode(r queue.Reason) uint8 { return uint8(slices.Index(queue.Reasons(), r) + 1) }
-
-func reasonOf(code uint8) queue.Reason {
-	if all := queue.Reasons(); code >= 1 && int(code) <= len(all) {
-		return all[code-1]
-	}
-	return ""
-}
 
 // letter is what a block remembers of one of its dead.
 type letter struct {
@@ -131,7 +117,7 @@ func decodeMarks(payload []byte, count int) (m marks, err error) {
 	for last := -1; len(m.letters) < nDead; {
 		l := letter{index: int(r.uvarint()), reason: uint8(r.uvarint()), status: int(r.uvarint()),
 			attempts: int(r.uvarint()), died: timeOf(r.uvarint()), text: r.uvarint()}
-		if l.index >= count || l.index <= last || m.states[l.index] != dead || reasonOf(l.reason) == "" {
+		if l.index >= count || l.index <= last || m.states[l.index] != dead || l.reason == 0 || l.reason >= reasonSlots {
 			return m, fmt.Errorf("%w: marks name a dead letter that is none", errDamaged)
 		}
 		m.letters, last = append(m.letters, l), l.index

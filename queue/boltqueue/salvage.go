@@ -13,61 +13,55 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// repair sets a damaged segment file aside and puts what can be read of it in
-// its place, under the same addresses. Nothing is thrown away: the damaged
-// file stays beside the line, with the reason.
-func (q *Queue) repair(seg *segment, why error) (inspection, error) {
-	file, err := os.Open(seg.path)
+// salvage sets a damaged segment file aside and puts what can be read of it in
+// its place, under the same addresses. Nothing is thrown away: the damaged file
+// stays beside the others, with the reason, which it returns in words.
+func (s *file) salvage(why error, step stepFunc, syncDir func() error) (in inspection, text string, err error) {
+	file, err := os.Open(s.path)
 	if err != nil {
-		return inspection{}, fmt.Errorf("%w; and it cannot be scanned: %w", why, err)
+		return in, "", fmt.Errorf("%w; and it cannot be scanned: %w", why, err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return inspection{}, fmt.Errorf("%w; and it cannot be scanned: %w", why, err)
+		return in, "", fmt.Errorf("%w; and it cannot be scanned: %w", why, err)
 	}
 	found, err := scan(file, info.Size())
 	if err != nil {
-		return inspection{}, err // written by another version: left untouched
+		return in, "", err // written by another version: left untouched
 	}
 	b, lost := found.settle()
-	tmp := seg.path + ".tmp"
-	if err := q.step("salvage.write", func() error { return found.write(tmp, seg, b) }); err != nil {
+	tmp := s.path + ".tmp"
+	if err := step("salvage.write", func() error { return found.write(tmp, s, b) }); err != nil {
 		_ = remove(tmp) // or at the next start
-		return inspection{}, fmt.Errorf("%w; and what was found in it cannot be written: %w", why, err)
+		return in, "", fmt.Errorf("%w; and what was found in it cannot be written: %w", why, err)
 	}
-	if err := seg.close(); err != nil {
-		return inspection{}, fmt.Errorf("%w; and it cannot be closed: %w", why, err)
+	if err := s.close(); err != nil {
+		return in, "", fmt.Errorf("%w; and it cannot be closed: %w", why, err)
 	}
-	bad, err := q.exchange(seg.path, tmp)
-	if err != nil {
-		return inspection{}, fmt.Errorf("%w; and it cannot be replaced: %w", why, err)
-	}
-	text := fmt.Sprintf("%s was damaged (%s): %d queued events and %d dead letters were saved, %s; the damaged file is kept as %s",
-		filepath.Base(seg.path), strings.TrimPrefix(why.Error(), errDamaged.Error()+": "), b.live, b.dead, lost, filepath.Base(bad))
-	_ = os.WriteFile(bad+".txt", []byte(text+"\n"), 0o600) // for a reader who comes after this process; the alarm says it too
-	q.raise(filepath.Base(seg.path), text)
-	return seg.inspect()
-}
-
-// exchange gives the file at tmp the name path, keeping what had that name
-// under another, which it returns.
-func (q *Queue) exchange(path, tmp string) (bad string, err error) {
-	bad = path + ".bad"
+	// The damaged file keeps a name of its own before the new one takes its place.
+	bad := s.path + ".bad"
 	for i := 2; ; i++ {
-		err = q.step("salvage.link", func() error { return os.Link(path, bad) })
+		err = step("salvage.link", func() error { return os.Link(s.path, bad) })
 		if !errors.Is(err, os.ErrExist) {
 			break
 		}
-		bad = fmt.Sprintf("%s.bad-%d", path, i)
+		bad = fmt.Sprintf("%s.bad-%d", s.path, i)
 	}
 	if err == nil {
-		err = q.step("salvage.rename", func() error { return os.Rename(tmp, path) })
+		err = step("salvage.rename", func() error { return os.Rename(tmp, s.path) })
 	}
 	if err == nil {
-		err = q.step("salvage.syncdir", q.syncDir)
+		err = step("salvage.syncdir", syncDir)
 	}
-	return bad, err
+	if err != nil {
+		return in, "", fmt.Errorf("%w; and it cannot be replaced: %w", why, err)
+	}
+	text = fmt.Sprintf("%s was damaged (%s): %d queued events and %d dead letters were saved, %s; the damaged file is kept as %s",
+		filepath.Base(s.path), strings.TrimPrefix(why.Error(), errDamaged.Error()+": "), b.live, b.dead, lost, filepath.Base(bad))
+	_ = os.WriteFile(bad+".txt", []byte(text+"\n"), 0o600) // for a reader who comes after this process; an alarm says it too
+	in, err = s.inspect()
+	return in, text, err
 }
 
 // places returns where frames of one kind were found, in order.
@@ -128,15 +122,15 @@ func (f *found) countRejects(b *book) {
 		if err != nil {
 			continue
 		}
-		reason, detail, body, err := decodeReject(fr)
-		if err != nil || reasonCode(reason) == 0 {
+		r, err := decodeReject(fr)
+		if err != nil {
 			delete(f.frames, p)
 			continue
 		}
 		b.dead++
 		b.rejects++
-		*b.bytesOf(reason) += uint64(rejectCost(body, detail))
-		b.deadBy[reasonCode(reason)]++
+		*b.bytesOf(r.reason) += uint64(r.cost())
+		b.deadBy[r.reason]++
 		b.nextReject = p.number + 1
 	}
 }
@@ -179,8 +173,8 @@ func (f *found) lost(had, have, events uint64) uint64 {
 }
 
 // write puts what was found into a new segment file at path.
-func (f *found) write(path string, seg *segment, b book) error {
-	fresh := &segment{number: seg.number, noSync: seg.noSync, identity: f.identity, stamp: f.newest(), stored: b}
+func (f *found) write(path string, seg *file, b book) error {
+	fresh := &file{number: seg.number, noSync: seg.noSync, identity: f.identity, stamp: f.newest(), stored: b}
 	if err := fresh.create(path); err != nil {
 		return err
 	}

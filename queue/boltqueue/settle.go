@@ -6,12 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 	"unique"
-
-	bolt "go.etcd.io/bbolt"
 
 	"trackd/queue"
 )
@@ -137,12 +134,10 @@ func (q *Queue) noteDirty(b *openBlock, now time.Time) {
 	}
 }
 
-// marking is one block on its way to the disk: what it looked like when it
-// was picked.
-type marking struct {
+// picked is one block on its way to the disk.
+type picked struct {
+	marking
 	block *openBlock
-	marks
-	now tally
 
 	edited []int // events that change their state once this is durable
 	to     state // what they are then
@@ -150,33 +145,44 @@ type marking struct {
 }
 
 // buries reports whether there is a letter that the disk does not know.
-func (m marking) buries() bool { return m.now.by[dead] > m.block.stored.by[dead] }
+func (m picked) buries() bool { return m.now.by[dead] > m.was.by[dead] }
+
+// markings returns what is written of picked blocks. What the write notes in
+// their letters is seen in both.
+func markings(all []picked) []marking {
+	out := make([]marking, len(all))
+	for i, m := range all {
+		out[i] = m.marking
+	}
+	return out
+}
 
 // pickMarks takes the blocks of seg whose marks are due: those unflushed for
 // flushAfter, and, when a commit goes there anyway, those that are settled.
-func (q *Queue) pickMarks(seg *segment, now time.Time, joining bool) []marking {
+func (q *Queue) pickMarks(seg *segment, now time.Time, joining bool) []picked {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if seg.failed != nil {
 		return nil
 	}
-	var picked []marking
+	var all []picked
 	seg.dirty = slices.DeleteFunc(seg.dirty, func(b *openBlock) bool {
 		due := now.Sub(b.since) >= flushAfter || joining && b.settled()
-		if !due || b.flushed || len(picked) == flushBlocks {
+		if !due || b.flushed || len(all) == flushBlocks {
 			return false
 		}
-		picked = append(picked, b.pick())
+		all = append(all, b.pick())
 		return true
 	})
-	q.nDirty -= len(picked)
-	return picked
+	q.nDirty -= len(all)
+	return all
 }
 
 // pick begins the flush of a block. The caller holds Queue.mu.
-func (b *openBlock) pick() marking {
+func (b *openBlock) pick() picked {
 	b.since, b.flushed = time.Time{}, true
-	m := marking{block: b, marks: marks{states: slices.Clone(b.states), letters: slices.Clone(b.letters)}, now: b.now}
+	m := picked{block: b, marking: marking{number: b.number, was: b.stored, now: b.now,
+		marks: marks{states: slices.Clone(b.states), letters: slices.Clone(b.letters)}}}
 	for i, e := range b.evidence {
 		e.stored = time.Now()
 		m.note(i, e)
@@ -185,7 +191,7 @@ func (b *openBlock) pick() marking {
 }
 
 // unpickMarks puts blocks back whose transaction failed.
-func (q *Queue) unpickMarks(seg *segment, marks []marking) {
+func (q *Queue) unpickMarks(seg *segment, marks []picked) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range marks {
@@ -194,76 +200,8 @@ func (q *Queue) unpickMarks(seg *segment, marks []marking) {
 	}
 }
 
-// putMarks writes marks into a transaction and accounts for them in book.
-// Blocks with nothing left go, and their marks with them.
-func putMarks(tx *bolt.Tx, seg *segment, marks []marking, b *book) error {
-	if len(marks) == 0 {
-		return seg.putBook(tx, *b)
-	}
-	blocks, stored := tx.Bucket([]byte(bucketBlocks)), tx.Bucket([]byte(bucketMarks))
-	fresh := map[string]uint64{}
-	for _, m := range marks {
-		key := numberKey(m.block.number)
-		b.shift(m.block.stored, m.now)
-		if m.now.by[live] == 0 && m.now.by[dead] == 0 {
-			if err := blocks.Delete(key); err != nil {
-				return err
-			}
-			if err := stored.Delete(key); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := seg.putTexts(tx, m.letters, b, fresh); err != nil {
-			return err
-		}
-		f := frame{kind: kindMarks, identity: seg.identity, number: m.block.number,
-			stamp: seg.stamp, payload: m.encode()}
-		if err := stored.Put(key, f.encode()); err != nil {
-			return err
-		}
-	}
-	if err := seg.putBook(tx, *b); err != nil {
-		return err
-	}
-	tx.OnCommit(func() { seg.remember(fresh) })
-	return nil
-}
-
-// putTexts stores the details of letters that have none stored yet, each text
-// once, and gives the letters their numbers.
-func (s *segment) putTexts(tx *bolt.Tx, letters []letter, b *book, fresh map[string]uint64) error {
-	bucket := tx.Bucket([]byte(bucketTexts))
-	for i := range letters {
-		l := &letters[i]
-		if l.text != 0 || l.detail == "" {
-			continue
-		}
-		if n := cmp.Or(s.texts[l.detail], fresh[l.detail]); n != 0 {
-			l.text = n
-			continue
-		}
-		l.text = b.nextText
-		b.nextText++
-		fresh[l.detail] = l.text
-		f := frame{kind: kindText, identity: s.identity, number: l.text, stamp: s.stamp, payload: []byte(l.detail)}
-		if err := bucket.Put(numberKey(l.text), f.encode()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remember keeps the numbers of texts that are stored now.
-func (s *segment) remember(fresh map[string]uint64) {
-	if s.texts == nil || len(s.texts)+len(fresh) > maxTexts {
-		s.texts = map[string]uint64{}
-	}
-	maps.Copy(s.texts, fresh)
-}
-
 // markedThrough notes that marks are on disk and the book with them.
-func (q *Queue) markedThrough(seg *segment, marks []marking, after book) {
+func (q *Queue) markedThrough(seg *segment, marks []picked, after book) {
 	seg.stored = after
 	q.mu.Lock()
 	defer q.mu.Unlock()

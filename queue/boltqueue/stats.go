@@ -56,7 +56,7 @@ func (q *Queue) snapshot() queue.Stats {
 		DeadByReason: map[queue.Reason]uint64{}, Alarms: slices.Sorted(maps.Values(q.alarms))}
 	for _, seg := range q.line {
 		s.Exact = s.Exact && seg.known
-		s.Account = s.Account.Add(seg.book.account())
+		s.Account = s.Account.Add(accountOf(seg.book))
 		s.RejectBytes += int64(seg.book.rejectBytes)
 		s.SampleBytes += int64(seg.book.sampleBytes)
 		for code, n := range seg.book.deadBy {

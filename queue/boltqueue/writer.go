@@ -3,7 +3,6 @@ package boltqueue
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"time"
 
@@ -33,6 +32,15 @@ func (q *Queue) write() {
 			return
 		}
 	}
+}
+
+// expectedStay judges by where delivery stands and where appends go. Delivery
+// that has not begun is behind, too.
+func expectedStay(cursor, tail *segment) stay {
+	if cursor == tail && tail != nil {
+		return passing
+	}
+	return waiting
 }
 
 // packing decides how the blocks of the next group are made.
@@ -72,7 +80,7 @@ func (q *Queue) do(op func() error) error {
 func (q *Queue) commit(g *group) {
 	begin := time.Now()
 	if g.err = q.store(g); g.err != nil {
-		q.returnRejects(g.rejects)
+		q.returnCost(g.rejectCost, g.sampleCost)
 	}
 	close(g.done)
 	if g.callers > 1 {
@@ -91,19 +99,20 @@ func (q *Queue) store(g *group) error {
 	for _, b := range g.blocks {
 		b.pack() // before the segment is entered: others may want to read there
 	}
-	marks := q.pickMarks(seg, time.Now(), true)
+	picked := q.pickMarks(seg, time.Now(), true)
+	marks := markings(picked)
 	after, first := seg.stored, seg.stored.nextBlock
-	after.take(g)
+	after.take(g.blocks, g.rejects)
 	err = q.step("append.commit", func() error {
 		return seg.update(func(tx *bolt.Tx) error {
-			if err := putGroup(tx, seg, g); err != nil {
+			if err := seg.putGroup(tx, g.blocks, g.rejects); err != nil {
 				return err
 			}
-			return putMarks(tx, seg, marks, &after)
+			return seg.putMarks(tx, marks, &after)
 		})
 	})
 	if err != nil {
-		q.unpickMarks(seg, marks)
+		q.unpickMarks(seg, picked)
 		q.writeFailed(seg, err)
 		if noRoom(err) && q.writable(seg) == nil {
 			q.setFull(diskFull)
@@ -111,46 +120,8 @@ func (q *Queue) store(g *group) error {
 		}
 		return fmt.Errorf("append to segment %d: %w", seg.number, err)
 	}
-	q.markedThrough(seg, marks, after)
+	q.markedThrough(seg, picked, after)
 	q.publish(seg, g, first)
-	return nil
-}
-
-// putGroup opens only the buckets it needs: bbolt writes back each one that was
-// opened.
-func putGroup(tx *bolt.Tx, seg *segment, g *group) error {
-	if len(g.blocks) > 0 {
-		if err := putBlocks(tx, seg, g.blocks); err != nil {
-			return err
-		}
-	}
-	if len(g.rejects) > 0 {
-		return putRejects(tx, seg, g.rejects)
-	}
-	return nil
-}
-
-func putBlocks(tx *bolt.Tx, seg *segment, all []*block) error {
-	blocks := tx.Bucket([]byte(bucketBlocks))
-	blocks.FillPercent = 1
-	for i, b := range all {
-		n := seg.stored.nextBlock + uint64(i)
-		if err := blocks.Put(numberKey(n), b.value(seg.identity, n)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func putRejects(tx *bolt.Tx, seg *segment, all []queue.Reject) error {
-	rejects := tx.Bucket([]byte(bucketRejects))
-	rejects.FillPercent = 1
-	for i, r := range all {
-		n := seg.stored.nextReject + uint64(i)
-		if err := rejects.Put(numberKey(n), encodeReject(r, seg.identity, n, time.Now())); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -160,7 +131,7 @@ func (q *Queue) publish(seg *segment, g *group, first uint64) {
 	if seg.book.live == 0 && len(g.blocks) > 0 {
 		seg.oldest = g.blocks[0].taken
 	}
-	seg.book.take(g)
+	seg.book.take(g.blocks, g.rejects)
 	q.tailSize = seg.size
 	for i, b := range g.blocks {
 		q.offer(seg, first+uint64(i), b)
@@ -183,20 +154,6 @@ func (q *Queue) writeFailed(seg *segment, err error) {
 		return
 	}
 	q.fail(seg, err)
-}
-
-// shows reports whether the file says what b says. A transaction that failed
-// may be visible all the same, and the next would build on it.
-func (s *segment) shows(b book) bool {
-	var got book
-	err := s.view(func(tx *bolt.Tx) error {
-		f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
-		if err == nil {
-			got, err = decodeBook(f.payload)
-		}
-		return err
-	})
-	return err == nil && got == b
 }
 
 // fail ends writing to a segment in this process.
@@ -289,37 +246,8 @@ func (q *Queue) sealLate(seg *segment) error {
 }
 
 // marksSlack is what a sealed segment of so many bytes has reserved beyond them,
-// for marks. A small one has less of it: segments that a process left after a
-// short life must not pile up.
+// for marks and the neighbours of what they change. A small one has less of it:
+// segments that a process left after a short life must not pile up.
 func (o Options) marksSlack(size int64) int64 {
-	return max(size/8, min(256<<10, o.segmentBytes/4))
-}
-
-// reserveForMarks exchanges what is reserved for a little beyond the end.
-func (s *segment) reserveForMarks(slack int64) error {
-	return s.enter(func(*bolt.DB) error {
-		if err := os.Truncate(s.path, s.size); err != nil { // what bbolt does not use yet
-			return err
-		}
-		_, err := reserve(s.path, s.size+slack)
-		return err
-	})
-}
-
-// encodeReject is one reject as stored: reason, detail, input.
-func encodeReject(r queue.Reject, identity, number uint64, now time.Time) []byte {
-	payload := append([]byte(nil), reasonCode(r.Reason))
-	payload = appendBytes(payload, r.Detail)
-	payload = append(payload, r.Body...)
-	f := frame{kind: kindReject, identity: identity, number: number, stamp: stampOf(now), payload: payload}
-	return f.encode()
-}
-
-func decodeReject(f frame) (reason queue.Reason, detail string, body []byte, err error) {
-	if len(f.payload) == 0 {
-		return "", "", nil, errors.Join(errDamaged, errors.New("an empty reject"))
-	}
-	r := reader{buf: f.payload[1:]}
-	detail = string(r.bytes())
-	return reasonOf(f.payload[0]), detail, r.buf, r.err("reject")
+	return max(size/8, min(size, 1<<20, o.segmentBytes/2))
 }
