@@ -249,5 +249,5 @@ func (q *Queue) sealLate(seg *segment) error {
 // for marks and the neighbours of what they change. A small one has less of it:
 // segments that a process left after a short life must not pile up.
 func (o Options) marksSlack(size int64) int64 {
-	return max(size/8, min(size, 1<<20, o.segmentBytes/2))
+	return max(size/8, min(2*size, 1<<20, o.segmentBytes/2))
 }
