@@ -141,7 +141,7 @@ func TestTheStatusScreenTellsWhatIsWrong(t *testing.T) {
 		"dead      3 dead letters: 2 rejected, 1 poison\n",
 		"disk      1.0 GiB of 10.0 GiB used, 5.0 GiB left on the disk\n",
 		"damaged   00000003.seg.bad\n",
-		"ALARM     an fsync failed\n          many are rejected\n",
+		"trackd    1.2.3, up 3h 0m\nALARM     an fsync failed\n          many are rejected\n",
 		"          THIS DOES NOT BALANCE: stop trackd and run trackd check\n",
 	} {
 		if !strings.Contains(out.String(), want) {

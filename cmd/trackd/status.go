@@ -159,21 +159,21 @@ func (c statusCmd) print(to io.Writer, s status.Report) error {
 
 // statusRows is the status on one screen: a label, and one or more lines.
 func statusRows(s status.Report) [][2]string {
-	rows := [][2]string{
-		{"trackd", fmt.Sprintf("%s, up %s", s.Version, ago(s.Started))},
+	rows := [][2]string{{"trackd", fmt.Sprintf("%s, up %s", s.Version, ago(s.Started))}}
+	if alarms := s.AllAlarms(); len(alarms) > 0 { // first, where nobody misses them
+		rows = append(rows, [2]string{"ALARM", strings.Join(alarms, "\n")})
+	}
+	rows = append(rows, [][2]string{
 		{"intake", intakeRow(s)},
 		{"upstream", upstreamRow(s.Upstream)},
 		{"queue", queueRow(s)},
 		{"dead", deadRow(s)},
 		{"disk", diskRow(s.Disk)},
-		{"account", accountRow(s.Account)},
-	}
+		{"account", accountRow(s)},
+	}...)
 	rows = append(rows, clientRows(s.Clients)...)
 	if len(s.Disk.Damaged) > 0 {
 		rows = append(rows, [2]string{"damaged", strings.Join(s.Disk.Damaged, "\n") + "\nkept aside; what they could not show is counted as lost"})
-	}
-	if alarms := s.AllAlarms(); len(alarms) > 0 {
-		rows = append(rows, [2]string{"ALARM", strings.Join(alarms, "\n")})
 	}
 	return rows
 }
@@ -216,6 +216,12 @@ func queueRow(s status.Report) string {
 			text += fmt.Sprintf("; %d %s", part.n, part.what)
 		}
 	}
+	if n := s.Upstream.Suspects; n > 0 {
+		text += fmt.Sprintf("\n%s failed: trackd queue list tells how often, since when and the last answer", count(n, "event"))
+		if s.Queue.Parked > s.Queue.ParkedMax/2 {
+			text += fmt.Sprintf("; there are places for %d, beyond that the worst become dead letters", s.Queue.ParkedMax)
+		}
+	}
 	text += "\n"
 	if drain := s.Outlook.NetDrain; drain != nil && *drain > 0 {
 		text += fmt.Sprintf("shrinks by %.3g/s: ", *drain)
@@ -242,9 +248,12 @@ func diskRow(d status.Disk) string {
 	return fmt.Sprintf("%s of %s used, %s left on the disk", size(d.Bytes), size(d.MaxBytes), size(d.FreeBytes))
 }
 
-func accountRow(a status.Balance) string {
+func accountRow(s status.Report) string {
+	a := s.Account
 	text := a.Account.String()
 	switch {
+	case a.Exact && a.Balances && s.Upstream.Delivered > a.Delivered:
+		text += fmt.Sprintf("\nwhat the files hold: one goes, with its account, once nothing in it waits. Delivered since the start: %d", s.Upstream.Delivered)
 	case !a.Exact:
 		text += "\nnot exact yet: older files are still being read"
 	case !a.Balances:
