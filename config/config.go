@@ -82,6 +82,8 @@ type Sender struct {
 	RetryMax    time.Duration `yaml:"retry_max" default:"5m" min:"1ms" doc:"delay that growing delays stop at"`
 	MaxAttempts int           `yaml:"max_attempts" default:"20" min:"1" doc:"failures of one event, while others pass, after which it may be buried as poison"`
 	PoisonAfter time.Duration `yaml:"poison_after" default:"24h" min:"0s" doc:"not buried as poison sooner than this after its first failure"`
+	Order       string        `yaml:"order" default:"person" allow:"person none" doc:"person: events that share a userId, anonymousId or previousId are sent in the order they came; none: as fast as possible"`
+	OrderHold   time.Duration `yaml:"order_hold" default:"5m" min:"1ms" doc:"for how long, while the upstream is open, an event that fails holds up the later ones of its person"`
 }
 
 // Admin is the operator's door.

@@ -84,6 +84,7 @@ func TestRegionAndKeyAreEnough(t *testing.T) {
 		Sender: config.Sender{
 			Rate: 250, Burst: 50, Workers: 16,
 			RetryMin: 500 * time.Millisecond, RetryMax: 5 * time.Minute, MaxAttempts: 20, PoisonAfter: 24 * time.Hour,
+			Order: "person", OrderHold: 5 * time.Minute,
 		},
 		Admin:           config.Admin{Socket: "/run/trackd/admin.sock", HTTP: "127.0.0.1:9484"},
 		ShutdownTimeout: 20 * time.Second,

@@ -146,6 +146,9 @@ func (b *breaker) probeFailed(now time.Time, f failure) (changed bool) {
 	return false
 }
 
+// again has another probe follow the one that failed soon.
+func (b *breaker) again(now time.Time) { b.next = now.Add(b.delays.min) }
+
 // postpone ends a probe that was neither passed nor failed.
 func (b *breaker) postpone(now time.Time, epoch uint64) {
 	if epoch == b.epoch && b.state != Open {

@@ -17,10 +17,16 @@ func (s *scheduler) sweep(now time.Time) {
 		return
 	}
 	s.swept = now
-	expired := func(it *item) bool { return s.expire(now, it) }
-	s.retries = slices.DeleteFunc(s.retries, expired)
-	for len(s.window.items) > 0 && s.expire(now, s.window.items[0]) { // the oldest are first
-		s.window.take(0)
+	var expired []*item
+	for it := range s.window.blocked {
+		expired = append(expired, it)
+	}
+	expired = append(append(expired, s.retries...), s.window.ready...)
+	expired = slices.DeleteFunc(expired, func(it *item) bool { return !s.expire(now, it) })
+	for _, it := range expired {
+		s.window.remove(it)
+		s.retries = slices.DeleteFunc(s.retries, func(other *item) bool { return other == it })
+		s.unblock(s.lanes.leave(it))
 	}
 }
 

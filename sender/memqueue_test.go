@@ -60,14 +60,26 @@ func (q *memQueue) add(ids ...string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, id := range ids {
-		q.seq++
-		q.ready = append(q.ready, queue.Delivery{
-			Address: queue.Address{Lo: q.seq},
-			Event:   event.Event{ID: id, Name: "Application Opened", Body: fmt.Appendf(nil, `{"messageId":%q}`, id)},
-			Taken:   time.Now(),
-		})
+		q.take(id, event.Persons{})
 	}
 	q.stir()
+}
+
+// addOf queues one event of these persons.
+func (q *memQueue) addOf(id string, persons event.Persons) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.take(id, persons)
+	q.stir()
+}
+
+func (q *memQueue) take(id string, persons event.Persons) {
+	q.seq++
+	q.ready = append(q.ready, queue.Delivery{
+		Address: queue.Address{Lo: q.seq},
+		Event:   event.Event{ID: id, Name: "Application Opened", Persons: persons, Body: fmt.Appendf(nil, `{"messageId":%q}`, id)},
+		Taken:   time.Now(),
+	})
 }
 
 func (q *memQueue) stir() {
@@ -213,6 +225,10 @@ func (q *memQueue) restart() {
 		left = append(left, p.Delivery)
 	}
 	left = append(append(left, q.back...), q.ready...)
+	for _, d := range q.leased { // of a process that was killed
+		left = append(left, d)
+	}
+	clear(q.leased)
 	slices.SortFunc(left, func(a, b queue.Delivery) int { return a.Address.Compare(b.Address) })
 	for i := range left {
 		d := &left[i]

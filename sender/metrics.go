@@ -19,7 +19,18 @@ type metrics struct {
 	attempts  map[result]prometheus.Counter
 	duration  prometheus.Histogram // of one request
 	states    map[State]prometheus.Gauge
+	released  map[release]prometheus.Counter
 }
+
+// release names why an event may go before an earlier one of the same person. The
+// set is closed: it labels metrics.
+type release string
+
+const (
+	releasedHold    release = "hold"    // the earlier one has failed and held it up for long
+	releasedWindow  release = "window"  // the window was full and the workers idle
+	releasedOpinion release = "opinion" // to find out whether the earlier one is bad, or the upstream
+)
 
 // reasons are those the sender can bury for.
 func reasons() []queue.Reason {
@@ -43,6 +54,7 @@ func newMetrics(reg prometheus.Registerer, rate func() float64) *metrics {
 		buried:    map[queue.Reason]prometheus.Counter{},
 		attempts:  map[result]prometheus.Counter{},
 		states:    map[State]prometheus.Gauge{},
+		released:  map[release]prometheus.Counter{},
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "trackd_rate",
@@ -66,6 +78,13 @@ func (m *metrics) seed(auto promauto.Factory) {
 	}, []string{"type"})
 	for _, t := range event.Types() {
 		m.delivered[t] = delivered.WithLabelValues(t.String())
+	}
+	released := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "trackd_order_released_total",
+		Help: "Exceptions from the order of each person's events, by reason.",
+	}, []string{"reason"})
+	for _, r := range []release{releasedHold, releasedWindow, releasedOpinion} {
+		m.released[r] = released.WithLabelValues(string(r))
 	}
 	attempts := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "trackd_attempts_total",

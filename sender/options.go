@@ -45,6 +45,12 @@ type Options struct {
 	// of sent; default 0: it is sent however old it is.
 	MaxAge time.Duration
 
+	// Order says whose events are sent in the order they came; default OrderPerson.
+	// OrderHold is for how long, while the upstream is open, an event that fails
+	// holds up the later ones of the same person; default 5m.
+	Order     Order
+	OrderHold time.Duration
+
 	// ShutdownTimeout bounds how long Run goes on after its context ended;
 	// default 20s.
 	ShutdownTimeout time.Duration
@@ -58,6 +64,15 @@ type Options struct {
 	Log        *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: metrics are kept but not registered
 }
+
+// Order says whose events are sent in the order they came.
+type Order string
+
+// The orders.
+const (
+	OrderPerson Order = "person" // those that share a userId, anonymousId or previousId
+	OrderNone   Order = "none"   // nobody's
+)
 
 // Settings is the part of Options that Reload can change.
 type Settings struct {
@@ -77,6 +92,8 @@ func (o Options) withDefaults() Options {
 	o.RetryMax = cmp.Or(o.RetryMax, 5*time.Minute)
 	o.MaxAttempts = cmp.Or(o.MaxAttempts, 20)
 	o.PoisonAfter = cmp.Or(o.PoisonAfter, 24*time.Hour)
+	o.Order = cmp.Or(o.Order, OrderPerson)
+	o.OrderHold = cmp.Or(o.OrderHold, 5*time.Minute)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 20*time.Second)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return o
@@ -106,6 +123,8 @@ func (o Options) validate() error {
 	check(o.RetryMax >= o.RetryMin, "retry_max is %v, want at least retry_min, %v", o.RetryMax, o.RetryMin)
 	check(o.MaxAttempts > 0, "max_attempts is %d, want at least 1", o.MaxAttempts)
 	check(o.MaxAge >= 0, "max_age is %v, want 0 or more", o.MaxAge)
+	check(o.Order == OrderPerson || o.Order == OrderNone, "order is %q, want %q or %q", o.Order, OrderPerson, OrderNone)
+	check(o.OrderHold > 0, "order_hold is %v, want more than 0", o.OrderHold)
 	check(o.ShutdownTimeout > 0, "shutdown_timeout is %v, want more than 0", o.ShutdownTimeout)
 	check(o.CAFile == "" || o.Transport == nil, "ca_file has no effect on a transport of one's own")
 	return errors.Join(errs...)

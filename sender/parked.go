@@ -23,8 +23,9 @@ type parked struct {
 	suspects int // of them, those that failed: others were throttled
 }
 
-// add notes that an event waits from now on, with what o says against it.
-func (p *parked) add(o queue.Outcome) {
+// add notes that an event waits from now on, with what o says against it, and
+// returns what is kept of it.
+func (p *parked) add(o queue.Outcome) *item {
 	it := &item{address: o.Address, strikes: o.Strikes, first: math.MaxInt64, attempts: int32(o.Attempts), status: int32(o.Status)}
 	if !o.FirstFailed.IsZero() {
 		it.first = o.FirstFailed.Unix()
@@ -32,6 +33,7 @@ func (p *parked) add(o queue.Outcome) {
 	}
 	p.known[it.address] = it
 	heap.Push(&p.order, it)
+	return it
 }
 
 // remove forgets the event at a, which waits no longer, and returns what was
@@ -86,7 +88,14 @@ func (s *scheduler) park(it *item, delay time.Duration) {
 		Status: d.LastStatus, Detail: d.LastDetail,
 	}
 	s.outcomes = append(s.outcomes, o)
-	s.parked.add(o)
+	small := s.parked.add(o)
+	small.where, small.entered, small.failed, small.failedAt = waiting, it.entered, true, it.failedAt
+	if !it.failed {
+		small.failedAt = s.openTime
+	}
+	small.places = make([]place, len(it.places))
+	s.lanes.replace(it, small)
+	s.lanes.moved(small)
 	if len(s.parked.known) <= maxParked {
 		return
 	}
@@ -97,6 +106,7 @@ func (s *scheduler) park(it *item, delay time.Duration) {
 		Detail: fmt.Sprintf("%d failed events wait for another attempt, and of these it had failed most clearly: %.1f strikes in %d attempts", maxParked, worst.strikes, worst.attempts),
 	})
 	s.burying[worst.address] = true
+	s.unblock(s.lanes.leave(worst))
 	s.metrics.buried[queue.Poison].Inc()
 	if s.health.crowdedOut++; s.health.crowdedOut == 1 {
 		s.log.Error("places for failed events have run out: the strongest suspects become dead letters", "waiting", maxParked)

@@ -69,7 +69,7 @@ func TestWhenPlacesRunOutTheStrongestSuspectsGoFirst(t *testing.T) {
 	// A lease that came before the settling of a burial brings it no more.
 	buried := s.outcomes[1].Address
 	s.leased(lease{deliveries: []queue.Delivery{{Address: buried}, {Address: at(300_000)}}})
-	if len(s.window.items) != 1 || s.window.items[0].address != at(300_000) {
-		t.Errorf("%d events at hand, want the one that was not buried", len(s.window.items))
+	if len(s.window.ready) != 1 || s.window.ready[0].address != at(300_000) {
+		t.Errorf("%d events at hand, want the one that was not buried", len(s.window.ready))
 	}
 }

@@ -68,7 +68,7 @@ func (h head) run(t *testing.T, limit time.Duration) (o outcome) {
 }
 
 func TestARunOfBadEventsAtTheHeadHoldsNobody(t *testing.T) {
-	counts := []int{1, 16, 200, 1000}
+	counts := []int{16, 1000}
 	if tables() {
 		counts = []int{1, 10, 16, 17, 32, 64, 100, 200, 500, 1000, 2000, 4000, 8000}
 	}
@@ -285,8 +285,9 @@ func TestPoisonIsBuriedAtAnyTraffic(t *testing.T) {
 func TestRandomErrorsBuryNobody(t *testing.T) {
 	table := "| errors | delivered | buried | requests |\n|---|---|---|---|\n"
 	for _, share := range []float64{0.3, 0.5, 0.7, 0.9} {
-		if share != 0.5 && share != 0.9 && !tables() {
-			continue
+		events := 12_000
+		if !tables() {
+			events = 1200
 		}
 		synctest.Test(t, func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(1, uint64(100*share)))
@@ -300,14 +301,14 @@ func TestRandomErrorsBuryNobody(t *testing.T) {
 			snd := toFar(t, q, f, func(o *sender.Options) { o.PoisonAfter = -1 })
 			from := time.Now()
 			for i := range 600 {
-				q.add(ids(fmt.Sprintf("e%d-", i), 20)...)
+				q.add(ids(fmt.Sprintf("e%d-", i), events/600)...)
 				time.Sleep(time.Second)
 			}
 			time.Sleep(24*time.Hour - 10*time.Minute)
 			delivered, _, _, dead := q.account()
 			table += fmt.Sprintf("| %.0f %% | %d | %d | %d |\n", 100*share, delivered, dead, f.requests(from))
-			if dead > 12 || delivered+dead != 12_000 {
-				t.Errorf("%.0f %% errors: %d delivered, %d buried of 12000 good events", 100*share, delivered, dead)
+			if dead > events/1000 || delivered+dead != events {
+				t.Errorf("%.0f %% errors: %d delivered, %d buried of %d good events", 100*share, delivered, dead, events)
 			}
 			snd.end(t)
 		})

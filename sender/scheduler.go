@@ -21,15 +21,24 @@ type scheduler struct {
 	reports chan report
 	batches chan []queue.Outcome // to the settler
 
-	window   window       // leased, never answered
-	retries  []*item      // leased, have failed: to be sent again
+	window   window       // leased, not with the workers
+	retries  []*item      // leased, have failed, free to be sent again
 	parked   parked       // failed, wait in the queue
+	lanes    lanes        // the order of all of these
 	launched int          // jobs not reported yet
 	ahead    int          // of those, how many no worker can have had in hand since the last step
 	asked    bool         // the leaser is at work
 	credit   float64      // of retries, for their share of what is sent
 	newest   bool         // the newest fresh event was sent last, not the oldest
 	flying   [sources]int // of launched, by where they were taken from
+
+	// While a probe of an event that had failed before is out, and after it failed:
+	// then one that waits for it is tried, as a second opinion.
+	headProbed, doubted *item
+
+	openTime time.Duration // how long the upstream has been open, in all
+	wasOpen  bool          // at the last step
+	stepped  time.Time     // when that was
 
 	outcomes []queue.Outcome // for the settler, when it is free
 	oldest   time.Time       // when outcomes began to gather; zero: there are none
@@ -62,7 +71,9 @@ func newScheduler(s *Sender) *scheduler {
 		jobs:    newJobs(),
 		reports: make(chan report, s.maxLaunched()),
 		batches: make(chan []queue.Outcome),
+		window:  window{blocked: map[*item]struct{}{}},
 		parked:  parked{known: map[queue.Address]*item{}},
+		lanes:   newLanes(s.orderHold),
 		burying: map[queue.Address]bool{},
 		begin:   time.Now(),
 	}
@@ -172,6 +183,10 @@ func (s *scheduler) settlerIfDue(now time.Time) (settler chan<- []queue.Outcome,
 func (s *scheduler) step(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wasOpen {
+		s.openTime += now.Sub(s.stepped)
+	}
+	s.wasOpen, s.stepped = s.health.state(now) == Open, now
 	s.health.limiter.dropExcess(now, s.ahead)
 	defer func() { s.ahead = max(s.launched-s.workers, 0) }()
 	hold := s.mustHold(now)
@@ -201,30 +216,37 @@ func (s *scheduler) flow(now time.Time) time.Duration {
 	// while due retries wait in the queue. Where bad events may stand before the
 	// good ones, lease on until there are some behind them.
 	size := min(max(int(s.health.limiter.rate), 1), max(chunk, 4*s.workers), s.window.room())
-	if len(s.window.items) < min(size, s.workers) || s.health.evidence.mixed(now) {
+	if len(s.window.ready) < min(size, s.workers) || s.health.evidence.mixed(now) {
 		s.lease(size)
 	}
 	s.sweep(now)
+	released, ready := s.lanes.release(s.openTime)
+	s.metrics.released[releasedHold].Add(float64(released))
+	s.unblock(ready)
+	var held time.Duration
+	if len(s.lanes.holding) > 0 {
+		held = s.lanes.holding[0].until - s.openTime
+	}
 	for s.launched < s.maxLaunched() && len(s.outcomes) < maxOutcomes {
 		// What is paid for and not sent takes up room in the burst.
 		from := s.next(now)
 		if from == fromNowhere || s.launched-s.workers >= s.health.limiter.bucket.Burst() {
-			return 0
+			break
 		}
 		if wait := s.health.limiter.take(now); wait > 0 {
-			return wait
+			return sooner(wait, held)
 		}
 		s.launch(s.take(from), from, false)
 	}
-	return 0
+	return held
 }
 
 // next says where the event to be sent next is taken from.
 func (s *scheduler) next(now time.Time) source {
-	e, fresh := &s.health.evidence, len(s.window.items)
+	e, fresh := &s.health.evidence, len(s.window.ready)
 	newest := false // the newest stands behind all that are known to be bad
 	if fresh > 0 && e.mixed(now) {
-		newest = s.window.items[fresh-1].address.Compare(e.failedUpTo) > 0
+		newest = s.window.ready[fresh-1].address.Compare(e.failedUpTo) > 0
 	}
 
 	// Where failures take long, as time-outs do, some workers are kept for the
@@ -248,6 +270,8 @@ func (s *scheduler) next(now time.Time) source {
 	// The oldest fresh events go first. Where bad ones may stand before the good
 	// ones, the newest go in turn with them.
 	switch {
+	case fresh == 0 && s.window.room() <= 0 && s.launched < s.workers && s.lanes.relieve() != nil:
+		return fromLanes // one hot person must not idle the workers for all
 	case fresh == 0:
 		return fromNowhere
 	case newest && (!s.newest || s.flying[fromOldest] >= oldestMost):
@@ -260,6 +284,13 @@ func (s *scheduler) next(now time.Time) source {
 
 // take removes and returns the next event from there.
 func (s *scheduler) take(from source) *item {
+	if from == fromLanes {
+		it := s.lanes.relieve()
+		s.window.remove(it)
+		s.retries = slices.DeleteFunc(s.retries, func(other *item) bool { return other == it })
+		s.metrics.released[releasedWindow].Inc()
+		return it
+	}
 	if from == fromRetries {
 		s.credit = max(s.credit+s.health.evidence.retryShare()-1, 0)
 		it := s.retries[0]
@@ -270,7 +301,7 @@ func (s *scheduler) take(from source) *item {
 		s.credit = min(s.credit+s.health.evidence.retryShare(), 1)
 	}
 	if s.newest = from == fromNewest; s.newest {
-		return s.window.take(len(s.window.items) - 1)
+		return s.window.take(len(s.window.ready) - 1)
 	}
 	return s.window.take(0)
 }
@@ -283,7 +314,7 @@ func (s *scheduler) probe(now time.Time) time.Duration {
 	}
 	s.sweep(now)
 	breaker := &s.health.breaker
-	if breaker.out || len(s.window.items)+len(s.retries) == 0 {
+	if breaker.out || len(s.window.ready)+len(s.retries) == 0 {
 		return 0
 	}
 	if wait := max(breaker.due().Sub(now), s.health.limiter.hold.Sub(now)); wait > 0 {
@@ -292,15 +323,23 @@ func (s *scheduler) probe(now time.Time) time.Duration {
 		}
 		return wait
 	}
-	kind := breaker.launch(now)
-	it := s.window.probe(kind)
-	if it == nil || kind == probeFailed && len(s.retries) > 0 {
-		if it != nil {
-			s.window.add(it)
+	kind, doubted := breaker.launch(now), s.doubted
+	s.doubted, s.headProbed = nil, nil
+	var it *item
+	if doubted != nil && doubted.where == atHand {
+		if it = s.lanes.behind(doubted); it != nil {
+			s.window.remove(it)
+			s.metrics.released[releasedOpinion].Inc()
 		}
+	}
+	if it == nil && (kind != probeFailed || len(s.retries) == 0) {
+		it = s.window.probe(kind)
+	}
+	if it == nil {
 		i := leastSuspect(s.retries)
 		it = s.retries[i]
 		s.retries = slices.Delete(s.retries, i, i+1)
+		s.headProbed = it
 	}
 	s.launch(it, fromNowhere, true)
 	return 0
@@ -309,8 +348,9 @@ func (s *scheduler) probe(now time.Time) time.Duration {
 // launch hands it to the workers.
 func (s *scheduler) launch(it *item, from source, probe bool) {
 	s.launched++
-	it.source = from
+	it.source, it.where = from, launched
 	s.flying[from]++
+	s.lanes.moved(it)
 	s.jobs.put(job{item: it, epoch: s.health.breaker.epoch, probe: probe})
 }
 
@@ -325,10 +365,42 @@ func (s *scheduler) takeBack() {
 
 // keep holds a leased event at hand.
 func (s *scheduler) keep(it *item) {
-	if isFirst(*it.delivery) {
+	it.where = atHand
+	s.lanes.moved(it)
+	switch {
+	case it.blocked > 0:
+		s.window.block(it)
+	case isFirst(*it.delivery):
 		s.window.add(it)
-	} else {
+	default:
 		s.retries = append(s.retries, it)
+	}
+}
+
+// unblock lets those go that are first in all their lanes now. Those that are not
+// at hand go when they come.
+func (s *scheduler) unblock(ready []*item) {
+	for _, it := range ready {
+		if it.where == atHand {
+			s.window.remove(it)
+			s.keep(it)
+		}
+	}
+}
+
+// enter has it take its place in the order, and those wait that it comes before.
+func (s *scheduler) enter(it *item) {
+	it.entered = s.openTime
+	if !s.ordered {
+		it.places = nil
+		return
+	}
+	for _, other := range s.lanes.enter(it, it.delivery.Event.Persons) {
+		if other.where == atHand {
+			s.window.remove(other)
+			s.retries = slices.DeleteFunc(s.retries, func(r *item) bool { return r == other })
+			s.keep(other)
+		}
 	}
 }
 
@@ -348,23 +420,24 @@ func (s *scheduler) leased(l lease) {
 	now := time.Now()
 	breaker := &s.health.breaker
 	for _, d := range l.deliveries {
-		// Both in one piece, and each event by itself: one that is held long must not
-		// hold what was leased with it.
-		whole := &struct {
-			item
-			queue.Delivery
-		}{item{address: d.Address}, d}
-		it := &whole.item
-		it.delivery = &whole.Delivery
-		s.parked.remove(d.Address)
+		if s.burying[d.Address] || s.settlingBuried[d.Address] {
+			continue // settled already
+		}
+		it := newItem(d)
+		if known := s.parked.remove(d.Address); known != nil {
+			it.places, it.entered, it.failed, it.failedAt = it.places[:len(known.places)], known.entered, known.failed, known.failedAt
+			s.lanes.replace(known, it)
+		} else {
+			s.enter(it)
+		}
 		switch {
-		case s.burying[d.Address] || s.settlingBuried[d.Address]: // settled already
 		case s.expire(now, it):
+			s.unblock(s.lanes.leave(it))
 		case !isFirst(d) && len(s.retries) >= maxRetries:
 			s.park(it, s.health.delays.after(d.Attempts))
 		default:
 			s.keep(it)
-			breaker.newcomer = breaker.newcomer || breaker.state != Open && isFirst(d) && d.Taken.After(breaker.trippedAt)
+			breaker.newcomer = breaker.newcomer || breaker.state != Open && isFirst(d) && it.blocked == 0 && d.Taken.After(breaker.trippedAt)
 		}
 	}
 	s.health.suspects = s.parked.suspects
@@ -410,13 +483,21 @@ func (s *scheduler) conclude(now time.Time, r report) {
 	s.metrics.settled(o, *r.item.delivery, now)
 	if o.Verb != queue.Retry {
 		s.outcomes = append(s.outcomes, o)
+		s.unblock(s.lanes.leave(r.item))
 		return
 	}
 	d := r.item.delivery
 	d.Attempts, d.Strikes, d.FirstFailed, d.Successes = o.Attempts, o.Strikes, o.FirstFailed, o.Successes
 	d.LastStatus, d.LastDetail = o.Status, o.Detail
 	if after != Open && !s.stopping && len(s.retries) < maxRetries {
+		if !r.item.failed {
+			r.item.failed, r.item.failedAt = true, s.openTime
+		}
 		s.keep(r.item)
+		if r.item == s.headProbed && s.lanes.behind(r.item) != nil {
+			s.doubted = r.item
+			s.health.breaker.again(now)
+		}
 		return
 	}
 	s.park(r.item, o.Delay)
@@ -424,12 +505,20 @@ func (s *scheduler) conclude(now time.Time, r report) {
 
 // giveBack returns to the queue what is held here.
 func (s *scheduler) giveBack() {
-	for _, it := range s.window.items {
+	back := s.window.ready
+	for it := range s.window.blocked {
+		back = append(back, it)
+	}
+	back = append(back, s.retries...)
+	slices.SortFunc(back, func(a, b *item) int { return a.address.Compare(b.address) })
+	s.window, s.retries = window{blocked: map[*item]struct{}{}}, nil
+	for _, it := range back {
+		if !isFirst(*it.delivery) {
+			s.park(it, s.health.delays.min)
+			continue
+		}
 		s.outcomes = append(s.outcomes, queue.Outcome{Address: it.address, Verb: queue.Return})
+		it.where = waiting
+		s.lanes.leave(it)
 	}
-	s.window = window{}
-	for _, it := range s.retries {
-		s.park(it, s.health.delays.min)
-	}
-	s.retries = nil
 }

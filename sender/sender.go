@@ -20,13 +20,17 @@
 // events stand before the good ones. Nothing is given up for lack of time, unless
 // MaxAge says so.
 //
+// An event is not sent before an earlier one of the same person, but for counted
+// exceptions, unless Order says otherwise.
+//
 // Not its job: deduplication, keeping anything over a restart but the evidence
 // that the queue keeps for it.
 //
 // Reading order: sender.go (the verbs), judge.go and trouble.go (what an answer
 // means), health.go (what follows from it) with evidence.go, breaker.go,
 // limiter.go and delays.go, upstream.go (what an operator is told), then
-// scheduler.go with window.go, parked.go, expiry.go and jobs.go (what it works on),
+// scheduler.go with window.go, lanes.go, parked.go, expiry.go and jobs.go (what it
+// works on),
 // workers.go (the other goroutines), attempt.go and transport.go (one request).
 package sender
 
@@ -49,13 +53,15 @@ type Queue interface {
 
 // Sender delivers what a queue holds. All methods are safe for concurrent use.
 type Sender struct {
-	queue   Queue
-	client  *client
-	workers int
-	maxAge  time.Duration
-	grace   time.Duration // ShutdownTimeout
-	log     *slog.Logger
-	metrics *metrics
+	queue     Queue
+	client    *client
+	workers   int
+	maxAge    time.Duration
+	ordered   bool // by person
+	orderHold time.Duration
+	grace     time.Duration // ShutdownTimeout
+	log       *slog.Logger
+	metrics   *metrics
 
 	busy  atomic.Bool   // every worker has something to send
 	wake  chan struct{} // capacity 1: something changed under mu
@@ -77,15 +83,17 @@ func New(o Options) (*Sender, error) {
 		return nil, err
 	}
 	s := &Sender{
-		queue:   o.Queue,
-		client:  client,
-		workers: o.Workers,
-		maxAge:  o.MaxAge,
-		grace:   o.ShutdownTimeout,
-		log:     o.Log,
-		wake:    make(chan struct{}, 1),
-		pulse:   make(chan struct{}),
-		health:  newHealth(o, time.Now()),
+		queue:     o.Queue,
+		client:    client,
+		workers:   o.Workers,
+		maxAge:    o.MaxAge,
+		ordered:   o.Order == OrderPerson,
+		orderHold: o.OrderHold,
+		grace:     o.ShutdownTimeout,
+		log:       o.Log,
+		wake:      make(chan struct{}, 1),
+		pulse:     make(chan struct{}),
+		health:    newHealth(o, time.Now()),
 	}
 	s.metrics = newMetrics(o.Registerer, func() float64 { return s.Upstream().Rate })
 	s.health.onState = s.metrics.state

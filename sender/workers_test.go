@@ -151,8 +151,8 @@ func TestNothingIsTriedBetweenTroubleAndItsReport(t *testing.T) {
 		s.reported(<-s.reports)
 		s.step(time.Now())
 		synctest.Wait()
-		if far.asked != 1 || len(s.window.items) != 1 || len(s.outcomes) != 1 {
-			t.Errorf("%d requests, %d held, %d outcomes, want one each", far.asked, len(s.window.items), len(s.outcomes))
+		if far.asked != 1 || len(s.window.ready) != 1 || len(s.outcomes) != 1 {
+			t.Errorf("%d requests, %d held, %d outcomes, want one each", far.asked, len(s.window.ready), len(s.outcomes))
 		}
 		time.Sleep(time.Minute)
 		s.step(time.Now())

@@ -307,6 +307,8 @@ func senderOptions(c config.Config, version string) sender.Options {
 		RetryMax:        c.Sender.RetryMax,
 		MaxAttempts:     c.Sender.MaxAttempts,
 		PoisonAfter:     orNone(c.Sender.PoisonAfter),
+		Order:           sender.Order(c.Sender.Order),
+		OrderHold:       c.Sender.OrderHold,
 		MaxAge:          c.Queue.MaxAge,
 		ShutdownTimeout: c.ShutdownTimeout,
 	}
