@@ -9,7 +9,8 @@ import (
 // events flow. It learns only from attempts of its present epoch: those begun
 // before it tripped, or with an older key, say nothing about now.
 //
-// It trips when as many attempts as limit have failed and none passed between.
+// It trips when as many attempts as limit have failed and none passed between, or
+// fewer over half a minute.
 // First attempts count, and those of events that nobody outlived: a failure that
 // is, or may be, the event's own counts only once nothing has passed for long. It
 // recovers when a probe passes.
@@ -23,6 +24,7 @@ type breaker struct {
 
 	limit     int       // failures in a row that trip it
 	run       int       // failures since the last sign of life
+	runSince  time.Time // when the first of them came
 	heard     time.Time // when the last sign of life came, or when it recovered; zero: never
 	recovered time.Time // zero: it has not tripped yet
 	passes    int       // deliveries since it recovered
@@ -43,6 +45,11 @@ type breaker struct {
 const (
 	tripAfter = 16  // failures in a row
 	tripMost  = 256 // failures in a row, after it tripped again and again
+
+	// Where there is little to send, fewer failures in a row trip it, if they span
+	// some time.
+	tripFew      = 6
+	tripFewAfter = 30 * time.Second
 
 	// relapse is how soon after recovering a trip counts as one more of the same
 	// trouble.
@@ -99,12 +106,15 @@ func (b *breaker) fail(now time.Time, epoch uint64, f failure) (changed bool) {
 	}
 	silent := now.Sub(b.heard) >= ownCountsAfter
 	if !f.own || silent {
-		b.run++
+		if b.run++; b.run == 1 {
+			b.runSince = now
+		}
 	}
+	few := b.run >= tripFew && now.Sub(b.runSince) >= tripFewAfter
 	switch {
 	case f.denied && (f.surely || silent && !f.own):
 		b.trip(now, Denied)
-	case b.run < b.limit:
+	case b.run < b.limit && !few:
 		return false
 	case f.denied:
 		b.trip(now, Denied)

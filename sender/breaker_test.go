@@ -27,6 +27,8 @@ func TestTheBreakerAsATable(t *testing.T) {
 		steps []step
 	}{
 		{"sixteen failures trip it", []step{{15, "fail", Open}, {1, "fail", Probing}}},
+		{"so do a few over half a minute", []step{{5, "fail", Open}, {1, "half a minute", Open}, {1, "fail", Probing}}},
+		{"but not fewer", []step{{4, "fail", Open}, {1, "half a minute", Open}, {1, "fail", Open}, {1, "fail", Probing}}},
 		{"a pass ends the run", []step{{15, "fail", Open}, {1, "pass", Open}, {15, "fail", Open}, {1, "fail", Probing}}},
 		{"so does a sign of life", []step{{15, "fail", Open}, {1, "alive", Open}, {15, "fail", Open}}},
 		{"one answer about us trips it", []step{{1, "pass", Open}, {1, "surely", Denied}}},
@@ -72,6 +74,8 @@ func TestTheBreakerAsATable(t *testing.T) {
 					b.fail(now, b.epoch, failure{denied: true, surely: true})
 				case "own surely":
 					b.fail(now, b.epoch, failure{denied: true, surely: true, own: true})
+				case "half a minute":
+					now = now.Add(tripFewAfter)
 				case "long":
 					now = now.Add(ownCountsAfter)
 				}

@@ -198,10 +198,16 @@ func (l *lanes) refresh(ln *lane) {
 		l.crowded = l.crowded[:len(l.crowded)-1]
 		ln.crowdedAt = -1
 	}
-	// Nobody is released while the first is on its way: it may be delivered.
-	holds := ln.n > 1 && ln.first.item.failed && ln.first.item.where != launched
-	if holds {
-		ln.until = min(ln.first.item.failedAt, ln.first.next.item.entered) + l.hold
+	// Nobody is released while the first is on its way: it may be delivered. Who has
+	// waited behind one that failed waits no longer behind the next. What was only
+	// throttled comes back in seconds, unless an operator erased it.
+	first := ln.first
+	holds := ln.n > 1 && (first.item.failed || first.item.where == waiting) && first.item.where != launched
+	switch {
+	case holds && first.item.failed:
+		ln.until = min(first.item.failedAt, first.next.item.entered) + l.hold
+	case holds:
+		ln.until = first.item.parkedAt + l.hold
 	}
 	switch {
 	case holds && ln.holdingAt < 0:

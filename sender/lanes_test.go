@@ -65,7 +65,7 @@ func TestLanesMatchTheirModel(t *testing.T) {
 				}
 			case op == 4: // is parked: less is kept of it
 				k := model[dice.IntN(len(model))]
-				small := &item{address: k.it.address, places: make([]place, len(k.it.places)), failed: true, where: waiting}
+				small := &item{address: k.it.address, places: make([]place, len(k.it.places)), failed: dice.IntN(2) == 0, where: waiting}
 				l.replace(k.it, small)
 				k.it = small
 				l.moved(small)
@@ -75,7 +75,7 @@ func TestLanesMatchTheirModel(t *testing.T) {
 					in := func(k *known) bool { return k.persons[p] }
 					for n := len(model); n > 0; n-- {
 						i := slices.IndexFunc(model, in)
-						if i < 0 || !model[i].it.failed || !slices.ContainsFunc(model[i+1:], in) {
+						if i < 0 || model[i].it.where != waiting || !slices.ContainsFunc(model[i+1:], in) {
 							break
 						}
 						delete(model[i].persons, p)

@@ -167,6 +167,7 @@ func (q *memQueue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 		}
 	}
 	q.back = append(back, q.back...)
+	slices.SortFunc(q.back, func(a, b queue.Delivery) int { return a.Address.Compare(b.Address) })
 	q.stir()
 	return nil
 }

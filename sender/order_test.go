@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -59,11 +60,10 @@ type observed struct {
 // overtaking is an event that was sent while an earlier one of that person was
 // unresolved.
 type overtaking struct {
-	at          time.Time
-	x, y        *observed
-	person      uint64
-	yHadFailed  bool
-	yLastBefore time.Time
+	at         time.Time
+	x, y       *observed
+	person     uint64
+	yHadFailed bool
 }
 
 func (o *observer) take(id string, seq int, persons event.Persons, poison bool) {
@@ -91,7 +91,7 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 			if y.seq >= x.seq || x.done {
 				break
 			}
-			o.passing = append(o.passing, overtaking{time.Now(), x, y, p, y.failed, y.lastSeen})
+			o.passing = append(o.passing, overtaking{time.Now(), x, y, p, y.failed})
 		}
 	}
 	status, took := 200, time.Duration(1+o.dice.IntN(40))*time.Millisecond
@@ -226,7 +226,7 @@ func (in interleaving) run(t *testing.T) (res orderResult) {
 				time.Sleep(pause)
 				o.set(func() { o.throttle = false })
 			case 2:
-				snd.Pause()
+				snd.Pause(time.Now(), "")
 				time.Sleep(pause)
 				snd.Resume()
 			case 3:
@@ -273,31 +273,62 @@ func (o *observer) set(f func()) {
 }
 
 // judge counts the overtakings, and how many of them the counted exceptions do
-// not explain. An event that was overtaken after it had failed may have left that
-// person's lane; one that had not failed was overtaken because the window was
-// full, or for a second opinion.
+// not explain. An attempt that overtook an event which had not failed yet was for
+// want of room in the window, or a second opinion; so may some of the others be.
+// What the rest overtook has failed, and must have left that person's lane.
 func (o *observer) judge(q *memQueue, released map[string]int) (all, unexcused int) {
-	outOfOrder := map[*observed]bool{}
+	type attempt struct {
+		x  *observed
+		at time.Time
+	}
 	type left struct {
 		y      *observed
 		person uint64
 	}
-	held := map[left]bool{}
+	direct := map[attempt]bool{}
+	attempts := map[left]map[attempt]bool{}
 	for _, p := range o.passing {
 		// Buried before: its outcome was on the way to the queue.
 		if _, dead := q.letter(p.y.id); dead && !p.y.lastSeen.After(p.at) {
 			continue
 		}
 		all++
-		if p.yHadFailed {
-			held[left{p.y, p.person}] = true
-		} else {
-			outOfOrder[p.x] = true
+		by, over := attempt{p.x, p.at}, left{p.y, p.person}
+		if !p.yHadFailed {
+			direct[by] = true
+		}
+		if attempts[over] == nil {
+			attempts[over] = map[attempt]bool{}
+		}
+		attempts[over][by] = true
+	}
+	counted := released["window"] + released["opinion"]
+	unexcused = max(0, len(direct)-counted)
+
+	// What only attempts overtook that are explained already needs no more. What is
+	// counted beyond those explains as much of the rest as it can.
+	explain := func(some map[attempt]bool) {
+		for over, by := range attempts {
+			maps.DeleteFunc(by, func(a attempt, _ bool) bool { return some[a] })
+			if len(by) == 0 {
+				delete(attempts, over)
+			}
 		}
 	}
-	direct := released["window"] + released["opinion"]
-	unexcused = max(0, len(outOfOrder)-direct)
-	return all, unexcused + max(0, len(held)-released["hold"]-direct)
+	explain(direct)
+	for left := counted - len(direct); ; {
+		var fewest map[attempt]bool
+		for _, by := range attempts {
+			if fewest == nil || len(by) < len(fewest) {
+				fewest = by
+			}
+		}
+		if left -= len(fewest); fewest == nil || left < 0 {
+			break
+		}
+		explain(maps.Clone(fewest))
+	}
+	return all, unexcused + max(0, len(attempts)-released["hold"])
 }
 
 // releasedBy reads trackd_order_released_total.

@@ -89,10 +89,8 @@ func (s *scheduler) park(it *item, delay time.Duration) {
 	}
 	s.outcomes = append(s.outcomes, o)
 	small := s.parked.add(o)
-	small.where, small.entered, small.failed, small.failedAt = waiting, it.entered, true, it.failedAt
-	if !it.failed {
-		small.failedAt = s.openTime
-	}
+	small.where, small.parkedAt, small.entered = waiting, s.openTime, it.entered
+	small.failed, small.failedAt = it.failed, it.failedAt
 	small.places = make([]place, len(it.places))
 	s.lanes.replace(it, small)
 	s.lanes.moved(small)

@@ -20,6 +20,7 @@ type scheduler struct {
 	jobs    *jobs      // to the workers
 	reports chan report
 	batches chan []queue.Outcome // to the settler
+	settled chan struct{}        // from the settler after each, capacity 1
 
 	window   window       // leased, not with the workers
 	retries  []*item      // leased, have failed, free to be sent again
@@ -28,6 +29,7 @@ type scheduler struct {
 	launched int          // jobs not reported yet
 	ahead    int          // of those, how many no worker can have had in hand since the last step
 	asked    bool         // the leaser is at work
+	outdated bool         // and began before events were given back that come before its own
 	credit   float64      // of retries, for their share of what is sent
 	newest   bool         // the newest fresh event was sent last, not the oldest
 	flying   [sources]int // of launched, by where they were taken from
@@ -43,9 +45,12 @@ type scheduler struct {
 	outcomes []queue.Outcome // for the settler, when it is free
 	oldest   time.Time       // when outcomes began to gather; zero: there are none
 
-	// Parked events that were buried, with their outcomes in outcomes, or in the
-	// batch the settler has: a lease that brings one came before the settling.
-	burying, settlingBuried map[queue.Address]bool
+	// What is in outcomes, and in the batch that the settler has: parked events that
+	// were buried, so that a lease which brings one came before the settling; and
+	// whether events are given back, before which nothing more is leased.
+	burying, settlingBuried     map[queue.Address]bool
+	returning, settlingReturned bool
+	settling                    bool // the settler is at work
 
 	stopping bool
 	err      error     // why, if not by the context
@@ -71,6 +76,7 @@ func newScheduler(s *Sender) *scheduler {
 		jobs:    newJobs(),
 		reports: make(chan report, s.maxLaunched()),
 		batches: make(chan []queue.Outcome),
+		settled: make(chan struct{}, 1),
 		window:  window{blocked: map[*item]struct{}{}},
 		parked:  parked{known: map[queue.Address]*item{}},
 		lanes:   newLanes(s.orderHold),
@@ -126,7 +132,7 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 	for {
 		now := time.Now()
 		wait := s.step(now)
-		if s.stopping && (stop != nil || s.launched == 0 && !s.asked && len(s.outcomes) == 0) {
+		if s.stopping && (stop != nil || s.launched == 0 && !s.asked && len(s.outcomes) == 0 && !s.settling) {
 			return
 		}
 		s.busy.Store(s.launched >= s.workers)
@@ -147,8 +153,12 @@ func (s *scheduler) loop(stop <-chan struct{}) {
 		case l := <-s.leases:
 			s.leased(l)
 		case settler <- s.outcomes:
-			s.outcomes, s.oldest = nil, time.Time{}
-			s.settlingBuried, s.burying = s.burying, map[queue.Address]bool{}
+			s.outcomes, s.oldest, s.settling = nil, time.Time{}, true
+			s.settlingReturned, s.returning = s.returning, false
+			s.settlingBuried = s.burying
+			s.burying = map[queue.Address]bool{}
+		case <-s.settled:
+			s.settling, s.settlingReturned, s.settlingBuried = false, false, nil
 		}
 	}
 }
@@ -165,7 +175,7 @@ func sooner(a, b time.Duration) time.Duration {
 // there are none, or while they may wait for others; then gathering is how much
 // longer.
 func (s *scheduler) settlerIfDue(now time.Time) (settler chan<- []queue.Outcome, gathering time.Duration) {
-	if len(s.outcomes) == 0 {
+	if len(s.outcomes) == 0 || s.settling {
 		return nil, 0
 	}
 	if s.oldest.IsZero() {
@@ -404,9 +414,10 @@ func (s *scheduler) enter(it *item) {
 	}
 }
 
-// lease has the leaser lease, unless it is at it.
+// lease has the leaser lease, unless it is at it, or events are on their way back
+// to the queue that come before those it would bring.
 func (s *scheduler) lease(max int) {
-	if !s.asked && max > 0 {
+	if !s.asked && max > 0 && !s.returning && !s.settlingReturned {
 		s.asked = true
 		s.wants <- max
 	}
@@ -439,6 +450,11 @@ func (s *scheduler) leased(l lease) {
 			s.keep(it)
 			breaker.newcomer = breaker.newcomer || breaker.state != Open && isFirst(d) && it.blocked == 0 && d.Taken.After(breaker.trippedAt)
 		}
+	}
+	if s.outdated {
+		s.takeBack()
+		s.giveBack()
+		s.outdated = false
 	}
 	s.health.suspects = s.parked.suspects
 	if l.err != nil && !s.stopping {
@@ -489,10 +505,10 @@ func (s *scheduler) conclude(now time.Time, r report) {
 	d := r.item.delivery
 	d.Attempts, d.Strikes, d.FirstFailed, d.Successes = o.Attempts, o.Strikes, o.FirstFailed, o.Successes
 	d.LastStatus, d.LastDetail = o.Status, o.Detail
+	if !isFirst(*d) && !r.item.failed {
+		r.item.failed, r.item.failedAt = true, s.openTime
+	}
 	if after != Open && !s.stopping && len(s.retries) < maxRetries {
-		if !r.item.failed {
-			r.item.failed, r.item.failedAt = true, s.openTime
-		}
 		s.keep(r.item)
 		if r.item == s.headProbed && s.lanes.behind(r.item) != nil {
 			s.doubted = r.item
@@ -512,6 +528,7 @@ func (s *scheduler) giveBack() {
 	back = append(back, s.retries...)
 	slices.SortFunc(back, func(a, b *item) int { return a.address.Compare(b.address) })
 	s.window, s.retries = window{blocked: map[*item]struct{}{}}, nil
+	s.outdated = s.outdated || s.asked && len(back) > 0
 	for _, it := range back {
 		if !isFirst(*it.delivery) {
 			s.park(it, s.health.delays.min)
@@ -520,5 +537,6 @@ func (s *scheduler) giveBack() {
 		s.outcomes = append(s.outcomes, queue.Outcome{Address: it.address, Verb: queue.Return})
 		it.where = waiting
 		s.lanes.leave(it)
+		s.returning = true
 	}
 }

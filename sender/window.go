@@ -20,8 +20,9 @@ type item struct {
 	places   []place       // in the lanes of its persons
 	blocked  int           // in how many of them it is not first
 	entered  time.Duration // open time when it was leased first
-	failed   bool          // it has been parked, or kept for another attempt
-	failedAt time.Duration // open time when that happened first
+	failed   bool          // in this process
+	failedAt time.Duration // open time when it failed first
+	parkedAt time.Duration // open time when it was parked last
 
 	// While it is parked; what is known of an event then is little on purpose.
 	strikes          float64

@@ -62,6 +62,7 @@ func (s *scheduler) settler(ctx context.Context) {
 		if err := s.settle(ctx, batch); err != nil {
 			s.log.Error("outcomes not settled: these events may be sent again", "count", len(batch), "error", err)
 		}
+		s.settled <- struct{}{} // capacity 1, one batch at a time: never waits
 	}
 }
 
