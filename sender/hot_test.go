@@ -38,8 +38,8 @@ func throughput(t *testing.T, persons, events int, order sender.Order) (rate flo
 func TestOrderCostsLittle(t *testing.T) {
 	table := "| persons | events/s in order | without | on ÷ off | exceptions |\n|---|---|---|---|---|\n"
 	for _, persons := range []int{1, 10, 100, 10_000} {
-		on, released := throughput(t, persons, 10_000, sender.OrderPerson)
-		off, _ := throughput(t, persons, 10_000, sender.OrderNone)
+		on, released := throughput(t, persons, 14_000, sender.OrderPerson)
+		off, _ := throughput(t, persons, 14_000, sender.OrderNone)
 		table += fmt.Sprintf("| %d | %.0f | %.0f | %.2f | %v |\n", persons, on, off, on/off, released)
 		if least := map[bool]float64{true: 0.97, false: 0.8}[persons >= 100]; on < least*off {
 			t.Errorf("%d persons: %.0f/s in order, %.0f/s without", persons, on, off)
