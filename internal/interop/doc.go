@@ -26,6 +26,7 @@
 // answers_test.go (what an SDK does with an answer), accept_test.go and
 // key_test.go (what is let in), outage_test.go (the table), snippets_test.go
 // (README.md and docs/clients.md), forget_test.go (clients that read no
-// answer), every_call_test.go (every SDK's calls, from testdata/sdks.ndjson),
+// answer), every_call_test.go (every SDK's calls, from testdata/sdks.ndjson
+// and from the SDKs themselves),
 // testing_page_test.go (docs/testing.md).
 package interop

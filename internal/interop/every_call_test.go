@@ -8,10 +8,14 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -168,8 +172,14 @@ func TestEveryCallOfEverySDKArrivesAsItWasSent(t *testing.T) {
 		t.Errorf("the file has calls of types %v to %v", types, paths)
 	}
 
-	status := d.awaitDrained()
-	if got := status.Account; got.Taken != uint64(len(want)) || got.Delivered != got.Taken {
+	compareCalls(t, d, far, want)
+}
+
+// compareCalls waits until trackd has delivered everything and compares what
+// arrived with the calls want, by messageId, field by field.
+func compareCalls(t *testing.T, d *daemon, far *stand, want map[string]call) {
+	t.Helper()
+	if got := d.awaitDrained().Account; got.Taken != uint64(len(want)) || got.Delivered != got.Taken {
 		t.Errorf("taken %d, delivered %d, want %d", got.Taken, got.Delivered, len(want))
 	}
 	for _, c := range far.box.Recent(2 * len(want)) {
@@ -188,5 +198,91 @@ func TestEveryCallOfEverySDKArrivesAsItWasSent(t *testing.T) {
 	}
 	if missing := slices.Sorted(maps.Keys(want)); len(missing) > 0 {
 		t.Errorf("%d calls did not arrive: %s", len(missing), strings.Join(missing, " "))
+	}
+}
+
+// recorder stands between an SDK and trackd and keeps what the SDK puts on the
+// wire.
+type recorder struct {
+	mu       sync.Mutex
+	requests []sdkRequest // guarded by mu
+}
+
+func (rec *recorder) requestsSoFar() []sdkRequest {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return slices.Clone(rec.requests)
+}
+
+// before returns the address of a proxy to trackd at host that records.
+func (rec *recorder) before(t testing.TB, host string) string {
+	t.Helper()
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: host})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(raw))
+		body := raw
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			unpacked, err := gzip.NewReader(bytes.NewReader(raw))
+			if err == nil {
+				body, err = io.ReadAll(unpacked)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+		}
+		rec.mu.Lock()
+		rec.requests = append(rec.requests, sdkRequest{Path: r.URL.Path, Body: body})
+		rec.mu.Unlock()
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// The same with the SDKs themselves: what they put on the wire is recorded on
+// its way to trackd.
+func TestEveryCallOfTheOfficialSDKsArrivesAsItWasSent(t *testing.T) {
+	needSDKs(t)
+	kinds := append(sdks(), sdk{name: "rudder", pkg: "@rudderstack/rudder-sdk-node", option: "dataPlaneUrl"})
+	for _, kind := range kinds {
+		t.Run(kind.pkg, func(t *testing.T) {
+			t.Parallel()
+			far := newStand(t)
+			d := startDaemon(t, far.url+"/v1", "TRACKD_INGEST_ACCEPT=all")
+			rec := &recorder{}
+			traits := options{"email": "mara@example.org", "address": options{"city": "Łódź"}, "seats": 12.5, "none": nil}
+			calls := []call{
+				{"type": "identify", "userId": "mara", "anonymousId": "anon", "traits": traits},
+				{"type": "page", "userId": "mara", "name": "Pricing", "category": "Shop", "properties": options{"url": "https://example.org/"}},
+				{"type": "page", "anonymousId": "anon", "properties": options{"url": "https://example.org/?q=x"}},
+				{"type": "screen", "userId": "mara", "name": "Cart", "properties": options{"items": []int{1, 2}}},
+				{"type": "group", "userId": "mara", "groupId": "team-9", "traits": options{"name": "Harbor & Sons"}},
+				{"type": "alias", "userId": "mara", "previousId": "anon"},
+				{"type": "track", "userId": "mara", "event": "Order Placed", "properties": options{"total": 9.95}, "context": options{"ip": "::1"}},
+				{"type": "track", "userId": "mara", "event": "Application Opened", "properties": options{"version": "3.1", "from_background": false}},
+			}
+			answers := runApp(t, plan{SDK: kind.name, URL: rec.before(t, d.http), Events: calls})
+			if _, failed := split(answers); len(answers) != len(calls) || len(failed) > 0 {
+				t.Errorf("the SDK had %d answers, of which failed: %v", len(answers), reasons(answers))
+			}
+			want := map[string]call{}
+			types := map[any]int{}
+			for _, r := range rec.requestsSoFar() {
+				for id, c := range r.wanted(t) {
+					want[id] = c
+					types[c["type"]]++
+				}
+			}
+			if len(want) != len(calls) || types["page"] != 2 || types["track"] != 2 || len(types) != 6 {
+				t.Errorf("the SDK sent %d calls of types %v, want all %d", len(want), types, len(calls))
+			}
+			compareCalls(t, d, far, want)
+		})
 	}
 }

@@ -2,7 +2,7 @@
 // said of each event.
 //
 // Standard input: {sdk, url, events, every, gzip, batch, leave, options}
-//   sdk      cdp | pipelines | segment
+//   sdk      cdp | pipelines | segment | rudder
 //   url      where the SDK sends, without the path /v1
 //   events   track calls and others: {type, ...fields}; each has a userId
 //   every    milliseconds between two calls; 0: at once
@@ -20,6 +20,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Analytics as CustomerIO } from '@customerio/cdp-analytics-node'
 import { Analytics as Segment } from '@segment/analytics-node'
 import { PipelinesClient } from 'customerio-node'
+import rudderstack from '@rudderstack/rudder-sdk-node'
 
 const plan = JSON.parse(await text(process.stdin))
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
@@ -69,10 +70,30 @@ function pipelines() {
   }
 }
 
+// The fourth answers a callback too, and sends what it holds when it is flushed.
+function rudder() {
+  const Kind = rudderstack.default ?? rudderstack
+  const client = new Kind('any', { dataPlaneUrl: plan.url, logLevel: 'error', ...plan.options })
+  const calls = []
+  return {
+    call({ type, ...fields }, told) {
+      calls.push(new Promise((resolve) => client[type](fields, (err) => {
+        told(err)
+        resolve()
+      })))
+    },
+    async end() {
+      await client.flush()
+      await Promise.all(calls)
+    },
+  }
+}
+
 const sdk = {
   cdp: () => analytics(CustomerIO),
   segment: () => analytics(Segment, plan.gzip ? { httpClient: gzipped } : {}),
   pipelines,
+  rudder,
 }[plan.sdk]()
 
 function report(user) {
@@ -86,7 +107,7 @@ if (plan.batch) {
   sdk.batch(plan.events, (err) => reports.forEach((tell) => tell(err)))
 } else {
   for (const event of plan.events) {
-    sdk.call(event, report(event.userId))
+    sdk.call(event, report(event.userId ?? event.anonymousId))
     if (plan.every) await pause(plan.every)
   }
 }
