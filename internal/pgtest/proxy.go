@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -91,7 +92,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 		p.mu.Unlock()
 		<-passes
 		if _, werr := to.Write(buf[:n]); werr != nil || err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			from.Close()

@@ -85,7 +85,7 @@ func (s *Server) showPage(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
-	page.Execute(w, shown) // an error means that the client has left
+	_ = page.Execute(w, shown) // an error means that the client has left
 }
 
 // showStyle serves the page's style sheet.

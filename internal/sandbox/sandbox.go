@@ -228,7 +228,7 @@ func (s *Server) printCall(c *call, a answer) {
 	}
 	s.printMu.Lock()
 	defer s.printMu.Unlock()
-	s.print.Write(lines) // an error means that nobody reads
+	_, _ = s.print.Write(lines) // an error means that nobody reads
 }
 
 // printable quotes text unless it is plain.

@@ -2,7 +2,6 @@ package pgqueue_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -190,7 +189,7 @@ func TestTheDrainIsNotSlowedByWhatWasDelivered(t *testing.T) {
 			spent += time.Since(begin)
 		}
 		took = append(took, spent)
-		t.Log(fmt.Sprintf("%6d delivered before: %5.1f µs an event", len(took)*perRound-perRound, float64(spent.Microseconds())/perRound))
+		t.Logf("%6d delivered before: %5.1f µs an event", len(took)*perRound-perRound, float64(spent.Microseconds())/perRound)
 	}
 	if last, first := took[rounds-1], took[1]; last > 2*first {
 		t.Errorf("the last %d took %v, the second %v", perRound, last, first)
