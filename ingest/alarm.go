@@ -2,12 +2,9 @@ package ingest
 
 import (
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"trackd/event"
 )
 
 // holdDown is how long nothing may have gone wrong before an alarm counts as over.
@@ -60,47 +57,4 @@ func (a *alarm) end() {
 	a.on.Store(false)
 	a.log.Info(a.over, "refused", a.refused, "after", now.Sub(a.since).Round(time.Millisecond))
 	a.refused = 0
-}
-
-// maxKinds bounds how many kinds of excluded events are told apart.
-const maxKinds = 64
-
-// exclusions warns once of every kind of event that the accept setting
-// excludes: a new event name in an app would otherwise vanish into the dead
-// letters unnoticed.
-type exclusions struct {
-	log *slog.Logger
-
-	mu   sync.Mutex
-	seen map[string]struct{} // guarded by mu; at most maxKinds
-}
-
-// note warns of what the setting excludes in err, if that is the first of its
-// kind.
-func (x *exclusions) note(err *event.Error) {
-	if err.Code != event.NotLifecycle {
-		return
-	}
-	at := slices.IndexFunc(err.Problems, func(p event.Problem) bool { return p.Field == "type" || p.Field == "event" })
-	if at < 0 {
-		return
-	}
-	if p := err.Problems[at]; x.first(p.Field + "\x00" + p.Found) {
-		x.log.Warn("accept setting excludes this kind of event",
-			"setting", "ingest.accept", "field", p.Field, "found", p.Found, "allowed", p.Allowed)
-	}
-}
-
-// first reports whether kind was not seen before, and remembers it.
-func (x *exclusions) first(kind string) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, known := x.seen[kind]; known || len(x.seen) == maxKinds {
-		return false
-	}
-	if x.seen == nil {
-		x.seen = make(map[string]struct{})
-	}
-	x.seen[kind] = struct{}{}
-	return true
 }

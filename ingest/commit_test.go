@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -86,11 +87,28 @@ func TestFirstExcludedEventOfAKindIsWarnedOf(t *testing.T) {
 	if n := strings.Count(got, "setting=ingest.accept"); n != 3 {
 		t.Errorf("logged %d warnings, want 3:\n%s", n, got)
 	}
-	for i := range 2 * maxKinds {
-		s.excluded.first(fmt.Sprint(i))
+	var told []string
+	for _, e := range s.Excluded() {
+		told = append(told, fmt.Sprintf("%s %d %s", e.Kind, e.Count, e.Admit))
 	}
-	if n := len(s.excluded.seen); n != maxKinds {
+	slices.Sort(told)
+	if want := []string{`event "Order Paid" 1 ingest.accept: track`, `event "Order Placed" 2 ingest.accept: track`, `type "page" 1 ingest.accept: all`}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+	for i := range 2 * maxKinds {
+		_, err := parser.Parse(fmt.Appendf(nil, `{"event":"\u009b%d","userId":"u"}`, i), time.Now())
+		s.excluded.note(asRejection(err))
+	}
+	if n := len(s.Excluded()); n != maxKinds {
 		t.Errorf("%d kinds are remembered, want %d", n, maxKinds)
+	}
+	s.SetRules(Rules{})
+	if n := len(s.Excluded()); n != maxKinds {
+		t.Errorf("%d kinds after a reload that changes nothing, want %d", n, maxKinds)
+	}
+	s.SetRules(Rules{Parser: event.Parser{Accept: event.Track}})
+	if n := len(s.Excluded()); n != 0 {
+		t.Errorf("%d kinds after the setting changed, want none", n)
 	}
 }
 

@@ -227,6 +227,9 @@ func parseLimit(threads int) int { return max(1, (threads-1)/2) }
 // SetRules replaces the rules for what comes from now on; nothing open is
 // closed.
 func (s *Server) SetRules(r Rules) {
+	if before := s.rules.Load(); before != nil && before.Parser != r.Parser {
+		s.excluded.forget()
+	}
 	s.rules.Store(&ruleset{Rules: r, keyed: r.Key != "", keySum: sha256.Sum256([]byte(r.Key))})
 }
 

@@ -35,5 +35,18 @@ func clientRows(c status.Clients) (rows [][2]string) {
 	if len(bounced) > 0 {
 		rows = append(rows, [2]string{"bounced", strings.Join(bounced, "\n")})
 	}
+
+	const most = 3
+	var excluded []string
+	for i, e := range c.Excluded {
+		if i == most {
+			excluded = append(excluded, fmt.Sprintf("and %d more kinds", len(c.Excluded)-most))
+			break
+		}
+		excluded = append(excluded, fmt.Sprintf("%s: %d, last %s ago; to send such events set %s and reload", e.Kind, e.Count, ago(e.Last), e.Admit))
+	}
+	if len(excluded) > 0 {
+		rows = append(rows, [2]string{"excluded", strings.Join(excluded, "\n")})
+	}
 	return rows
 }

@@ -190,8 +190,10 @@ func New(o Options) (d *Daemon, err error) {
 			made, err := q.Backup(ctx, dir)
 			return admin.BackedUp{Dir: dir, Files: made.Files, Bytes: made.Bytes, Account: status.Account(made.Account)}, err
 		},
-		Alive:       func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
-		Clients:     func() status.Clients { return status.Clients{Connections: conns.status(), Bounced: d.ingest.Bounced()} },
+		Alive: func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
+		Clients: func() status.Clients {
+			return status.Clients{Connections: conns.status(), Bounced: d.ingest.Bounced(), Excluded: d.ingest.Excluded()}
+		},
 		SocketConns: conns.adminSocket,
 		HTTPConns:   conns.adminHTTP,
 		Hosts:       hosts,

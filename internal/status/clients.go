@@ -5,7 +5,17 @@ import "time"
 // Clients is how those who send events, and those who look, get in.
 type Clients struct {
 	Connections []Connections `json:"connections"`
-	Bounced     []Bounced     `json:"bounced"` // within the last hour
+	Bounced     []Bounced     `json:"bounced"`  // within the last hour
+	Excluded    []Excluded    `json:"excluded"` // within the last day
+}
+
+// Excluded is one kind of call that the accept setting excludes.
+type Excluded struct {
+	Kind  string    `json:"kind"`  // its type or its event name, in printable ASCII
+	Count uint64    `json:"count"` // since the start, or since the setting last changed
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
+	Admit string    `json:"admit"` // the line of the configuration that admits it
 }
 
 // Connections is how many one kind of listener has, and may have.
