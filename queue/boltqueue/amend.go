@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -208,6 +209,7 @@ type change struct {
 // The writer does it in slices of a bounded number of blocks, and turns to
 // others in between.
 func (q *Queue) alter(at []queue.Address, c change) (total, wereLeased int, err error) {
+	most := flushBlocks
 	for len(at) > 0 {
 		seg := q.segment(at[0].Hi)
 		if seg == nil {
@@ -222,7 +224,14 @@ func (q *Queue) alter(at []queue.Address, c change) (total, wereLeased int, err 
 				at = slices.DeleteFunc(slices.Clone(at), func(a queue.Address) bool { return q.claims[a] })
 				q.mu.Unlock()
 			}
-			rest, n, held, err := q.alterSome(seg, at, c)
+			rest, n, held, err := q.alterSome(seg, at, c, most)
+			if noRoom(err) && most > 1 {
+				// Marks that were due delete blocks, whose pages smaller changes fit in.
+				most /= 4
+				for q.flush(seg, time.Now().Add(flushAfter)) {
+				}
+				return nil
+			}
 			at, total, wereLeased = rest, total+n, wereLeased+held
 			return err
 		})
@@ -233,20 +242,20 @@ func (q *Queue) alter(at []queue.Address, c change) (total, wereLeased int, err 
 	return total, wereLeased, nil
 }
 
-// alterSome changes up to flushBlocks blocks, or as many rejects, and returns
+// alterSome changes up to most blocks, or so many rejects, and returns
 // what is left to do. Memory follows the disk: until the transaction is durable
 // the events are to everyone what they were. It runs in the writer.
-func (q *Queue) alterSome(seg *segment, at []queue.Address, c change) (rest []queue.Address, n, wereLeased int, err error) {
+func (q *Queue) alterSome(seg *segment, at []queue.Address, c change, most int) (rest []queue.Address, n, wereLeased int, err error) {
 	if len(at) == 0 {
 		return nil, 0, 0, nil
 	}
 	if at[0].Lo&rejectFlag != 0 {
-		some := at[:min(len(at), 16*flushBlocks)]
+		some := at[:min(len(at), 16*most)]
 		n, err = q.dropRejects(seg, some)
 		return at[len(some):], n, 0, err
 	}
 	var all []picked
-	for len(at) > 0 && at[0].Lo&rejectFlag == 0 && len(all) < flushBlocks {
+	for len(at) > 0 && at[0].Lo&rejectFlag == 0 && len(all) < most {
 		number := at[0].Lo >> 16
 		end := slices.IndexFunc(at, func(a queue.Address) bool { return a.Lo>>16 != number })
 		if end < 0 {

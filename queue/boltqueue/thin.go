@@ -47,6 +47,8 @@ func (q *Queue) thinnable(seg *segment) bool {
 // addresses, and lets that take its name: atomic by itself. With scrub the copy
 // lacks the bytes of settled events. Whoever wants to enter meanwhile waits.
 func (q *Queue) rewrite(seg *segment, scrub bool) error {
+	q.spares.Lock() // nobody else takes the room that is free in between
+	defer q.spares.Unlock()
 	replaced, err := seg.compact(q.step, q.syncDir, scrub)
 	if err != nil && replaced {
 		q.fail(seg, err) // after a power cut the old file may have the name again

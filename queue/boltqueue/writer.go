@@ -222,7 +222,9 @@ func (q *Queue) seal(seg *segment) {
 		q.writeFailed(seg, err)
 		return
 	}
+	q.spares.Lock() // nobody else takes the room that is free in between
 	err = q.step("seal.release", func() error { return seg.reserveForMarks(q.opts.marksSlack(seg.size)) })
+	q.spares.Unlock()
 	if err != nil {
 		q.log.Warn("reservation not exchanged", "segment", seg.number, "error", err)
 	}
@@ -249,5 +251,5 @@ func (q *Queue) sealLate(seg *segment) error {
 // for marks and the neighbours of what they change. A small one has less of it:
 // segments that a process left after a short life must not pile up.
 func (o Options) marksSlack(size int64) int64 {
-	return max(size/8, min(2*size, 1<<20, o.segmentBytes/2))
+	return max(size/8, min(2*size, 1<<20, o.reservation()-size))
 }
