@@ -57,7 +57,10 @@ type Ingest struct {
 	SocketGroup string `yaml:"socket_group" doc:"group of socket and http_socket, a name or a number; empty leaves the daemon's"`
 	HTTP        string `yaml:"http" default:"127.0.0.1:8484" doc:"TCP address that takes HTTP; empty turns it off"`
 	HTTPSocket  string `yaml:"http_socket" doc:"Unix socket that takes HTTP; empty turns it off"`
-	KeyFile     string `yaml:"key_file" doc:"file that holds the key HTTP clients must send, on http and http_socket; without a colon in it; required to bind beyond loopback"`
+	KeyFile     string `yaml:"key_file" doc:"file that holds the key HTTP clients must send, on http and http_socket; without a colon in it; required to bind beyond loopback, unless client_ca_file is set"`
+	TLSCertFile string `yaml:"tls_cert_file" doc:"PEM certificate, with those between it and the authority; with tls_key_file, http speaks TLS. Renewed files are read by themselves"`
+	TLSKeyFile  string `yaml:"tls_key_file" doc:"PEM key of tls_cert_file"`
+	ClientCA    string `yaml:"client_ca_file" doc:"PEM certificates of authorities: then clients of http must show a certificate that one of them signed, and no key is required to bind beyond loopback"`
 	Hosts       Names  `yaml:"hosts" doc:"further names by which requests over TCP may address ingest.http and admin.http; loopback names and literal addresses always may, any other is refused, as web pages could use it"`
 	Accept      string `yaml:"accept" default:"lifecycle" allow:"lifecycle track all" doc:"lifecycle takes the seven mobile lifecycle events, track any track event with a name, all every call of the API"`
 

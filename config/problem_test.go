@@ -245,3 +245,20 @@ func TestWithAKeyTheDoorMayBeOpen(t *testing.T) {
 func TestTheAdminAddressMayBeOpen(t *testing.T) {
 	host{env: enough("TRACKD_ADMIN_HTTP=:9484")}.load(t)
 }
+
+func TestTLSWantsACertificateWithItsKey(t *testing.T) {
+	for name, c := range map[string]struct{ ingest, want string }{
+		"no key":           {"tls_cert_file: /c", "/c.yaml:1: ingest.tls_cert_file: found without ingest.tls_key_file, allowed both or none"},
+		"no certificate":   {"tls_key_file: /k", "/c.yaml:1: ingest.tls_key_file: found without ingest.tls_cert_file, allowed both or none"},
+		"only a client CA": {"client_ca_file: /ca", "/c.yaml:1: ingest.client_ca_file: found without ingest.tls_cert_file, allowed with it: only over TLS do clients show certificates"},
+		"none of them":     {"tls_cert_file: /c, tls_key_file: /k", "/c.yaml:1: ingest.tls_cert_file: /c with /k: tls: failed to find any PEM data in certificate input"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := host{env: enough(), file: "ingest: {" + c.ingest + "}", files: map[string]string{"/c": "c", "/k": "k", "/ca": "-----BEGIN"}}
+			_, err := config.Load(h.options())
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -151,20 +152,37 @@ func (l *loader) readIngestKey(path string) Secret {
 	return key
 }
 
-// checkCertificates wants ca_file to hold what it is there for.
+// checkCertificates wants the files of certificates to hold what they are there
+// for.
 func (l *loader) checkCertificates() {
-	const key = "upstream.ca_file"
-	path := l.config.Upstream.CAFile
-	if path == "" {
+	in := l.config.Ingest
+	for _, ca := range []struct{ key, path string }{
+		{"upstream.ca_file", l.config.Upstream.CAFile}, {"ingest.client_ca_file", in.ClientCA},
+	} {
+		if text, ok := l.readPEM(ca.key, ca.path); ok && !x509.NewCertPool().AppendCertsFromPEM(text) {
+			l.report(ca.key, fmt.Sprintf("%s holds no PEM certificate", ca.path))
+		}
+	}
+	cert, certOK := l.readPEM("ingest.tls_cert_file", in.TLSCertFile)
+	key, keyOK := l.readPEM("ingest.tls_key_file", in.TLSKeyFile)
+	if !certOK || !keyOK {
 		return
 	}
-	text, err := l.ReadFile(path)
-	switch {
-	case err != nil:
-		l.report(key, fmt.Sprintf("%v; it must be there and readable by user %d, as whom trackd runs", err, l.EUID))
-	case !x509.NewCertPool().AppendCertsFromPEM(text):
-		l.report(key, fmt.Sprintf("%s holds no PEM certificate", path))
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		l.report("ingest.tls_cert_file", fmt.Sprintf("%s with %s: %v", in.TLSCertFile, in.TLSKeyFile, err))
 	}
+}
+
+// readPEM reads the file that the setting key names, if it names one.
+func (l *loader) readPEM(key, path string) (text []byte, ok bool) {
+	if path == "" {
+		return nil, false
+	}
+	text, err := l.ReadFile(path)
+	if err != nil {
+		l.report(key, fmt.Sprintf("%v; it must be there and readable by user %d, as whom trackd runs", err, l.EUID))
+	}
+	return text, err == nil
 }
 
 // missing tells that key is not set, and each way to set it.

@@ -15,6 +15,7 @@ import (
 func (l *loader) validate() {
 	l.validateURL()
 	l.validateDoors()
+	l.validateTLS()
 	l.validateDistinct()
 	l.validateRate()
 	l.validateOrder("sender.retry_min", "sender.retry_max")
@@ -62,9 +63,23 @@ func (l *loader) validateDoors() {
 	if !l.validateAddress("ingest.http", in.HTTP) || !l.sound("ingest.key_file") {
 		return
 	}
-	if host, _, _ := net.SplitHostPort(in.HTTP); in.KeyFile == "" && !isLoopback(host) {
+	if host, _, _ := net.SplitHostPort(in.HTTP); in.KeyFile == "" && in.ClientCA == "" && !isLoopback(host) {
 		l.report("ingest.http", fmt.Sprintf("found %q, which others can reach, allowed only with a key: set ingest.key_file (%s) or bind 127.0.0.1",
 			in.HTTP, l.fields["ingest.key_file"].Env))
+	}
+}
+
+// validateTLS wants a certificate to come with its key, and an authority of
+// clients with both.
+func (l *loader) validateTLS() {
+	in := l.config.Ingest
+	switch {
+	case in.TLSCertFile == "" && in.TLSKeyFile != "":
+		l.report("ingest.tls_key_file", "found without ingest.tls_cert_file, allowed both or none")
+	case in.TLSCertFile != "" && in.TLSKeyFile == "":
+		l.report("ingest.tls_cert_file", "found without ingest.tls_key_file, allowed both or none")
+	case in.TLSCertFile == "" && in.ClientCA != "":
+		l.report("ingest.client_ca_file", "found without ingest.tls_cert_file, allowed with it: only over TLS do clients show certificates")
 	}
 }
 

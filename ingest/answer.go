@@ -17,6 +17,7 @@ const (
 	codeCrossOrigin  = "cross_origin"
 	codeForeignHost  = "foreign_host"
 	codeBadRequest   = "bad_request"
+	codeTLSHandshake = "tls_handshake"
 )
 
 // retryAfter is when a client that was turned away should come again, in

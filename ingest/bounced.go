@@ -31,8 +31,8 @@ const (
 // bouncedReasons lists every reason for which a request, a connection or the
 // rest of a stream is turned back, so that nothing of it is kept:
 //
-//   - not_found, method_not_allowed, unsupported_encoding, bad_request: the
-//     client speaks another API, or no HTTP
+//   - not_found, method_not_allowed, unsupported_encoding, bad_request,
+//     tls_handshake: the client speaks another API, no HTTP, or no TLS
 //   - unauthorized, foreign_host, cross_origin: it may not send
 //   - malformed, oversize: its body cannot be read, or is too large to be
 //   - unfinished: its line, head or body stopped arriving
@@ -40,7 +40,7 @@ const (
 //   - queue_full, rejects_full, unavailable: the queue did not take it
 func bouncedReasons() []string {
 	return []string{
-		codeNotFound, codeMethod, codeEncoding, codeBadRequest,
+		codeNotFound, codeMethod, codeEncoding, codeBadRequest, codeTLSHandshake,
 		codeUnauthorized, codeForeignHost, codeCrossOrigin,
 		"malformed", "oversize", codeUnfinished, codeBusy, codeTooMany,
 		codeQueueFull, reasonRejectsFull, codeUnavailable,

@@ -211,7 +211,7 @@ func TestTheSampleOfAPathNamesNoPerson(t *testing.T) {
 // Names that are configured are hosts as well; on a Unix socket, which no
 // browser reaches, any name is.
 func TestConfiguredHostsAreAllowedAndUnixSocketsTakeAny(t *testing.T) {
-	s := open(t, &shelf{}, func(o *Options) { o.Hosts = listen.NewHosts([]string{"Track.Internal"}) })
+	s := open(t, &shelf{}, func(o *Options) { o.Hosts = listen.NewHosts([]string{"Track.Internal"}, nil) })
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) *answer {
 // ofTurnedAway reports whether the connection of r found no place.
 func ofTurnedAway(r *http.Request) bool {
 	c, ok := r.Context().Value(connKey{}).(*httpConn)
-	return ok && c.TurnedAway()
+	return ok && c.place.TurnedAway()
 }
 
 // callOf returns the call that path names and whether the API has it.

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +18,9 @@ import (
 // itself: those whose head it cannot read. Such an answer is put in the shape of
 // all others, and counted as bounced.
 type httpConn struct {
-	*listen.Conn
-	server *Server
+	net.Conn // place, or TLS over it
+	place    *listen.Conn
+	server   *Server
 
 	begun   atomic.Bool // some of a request has arrived
 	handled atomic.Bool // it has reached the handler, which answers
@@ -28,6 +30,7 @@ type httpConn struct {
 type httpListener struct {
 	net.Listener
 	server *Server
+	tls    *tls.Config // nil: it speaks none
 }
 
 func (l httpListener) Accept() (net.Conn, error) {
@@ -35,7 +38,11 @@ func (l httpListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &httpConn{Conn: nc.(*listen.Conn), server: l.server}, nil
+	c := &httpConn{Conn: nc, place: nc.(*listen.Conn), server: l.server}
+	if l.tls != nil {
+		c.Conn = tls.Server(nc, l.tls) // shakes hands when it is first read
+	}
+	return c, nil
 }
 
 // next says that the request is answered, and the next one awaited.
@@ -44,13 +51,34 @@ func (c *httpConn) next() {
 	c.handled.Store(false)
 }
 
-// Read notes that something came.
+// Read notes that something came, or that a handshake failed.
 func (c *httpConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if secured, ok := c.Conn.(*tls.Conn); ok && err != nil && !secured.ConnectionState().HandshakeComplete && !c.handled.Load() {
+		c.noteHandshake(err)
+	}
 	if n > 0 && !c.begun.Load() {
 		c.begun.Store(true)
 	}
 	return n, err
+}
+
+// noteHandshake tells of a TLS handshake that failed, and tells a client that
+// speaks plain HTTP what is wrong.
+func (c *httpConn) noteHandshake(err error) {
+	if err == io.EOF { // a look whether the port is open
+		return
+	}
+	c.handled.Store(true)
+	c.server.bounced.note(codeTLSHandshake, func() (string, string) { return "", err.Error() })
+	record, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok || record.Conn == nil {
+		return
+	}
+	switch string(record.RecordHeader[:4]) {
+	case "GET ", "POST", "PUT ", "HEAD", "OPTI":
+		_, _ = c.place.Write(errorAnswer(http.StatusBadRequest, codeTLSHandshake, "this listener speaks TLS: use https")) // it may be gone
+	}
 }
 
 // Write writes an answer of a handler as it is, and puts one of net/http's own
@@ -62,13 +90,27 @@ func (c *httpConn) Write(p []byte) (int, error) {
 	}
 	c.handled.Store(true)
 	c.server.bounced.note(codeBadRequest, func() (string, string) { return "", text })
-	body := appendJSON(nil, notice{Code: codeBadRequest, Message: text, Meta: &meta{Errors: []string{text}}})
-	answer := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		status, http.StatusText(status), len(body), body)
-	if _, err := c.Conn.Write(answer); err != nil {
+	if _, err := c.Conn.Write(errorAnswer(status, codeBadRequest, text)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// errorAnswer returns an answer, head and body, that ends its connection.
+func errorAnswer(status int, code, message string) []byte {
+	body := appendJSON(nil, notice{Code: code, Message: message, Meta: &meta{Errors: []string{message}}})
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), len(body), body)
+}
+
+// CloseWrite closes the writing half, for net/http to have an answer arrive
+// before the connection is closed.
+func (c *httpConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }
 
 // ownAnswer returns the status of an error that net/http has answered with, and
@@ -92,7 +134,7 @@ func ownAnswer(p []byte) (status int, text string, ok bool) {
 
 // Close notes whether a request was begun that never became one.
 func (c *httpConn) Close() error {
-	if c.begun.Load() && !c.handled.Swap(true) && !c.TurnedAway() {
+	if c.begun.Load() && !c.handled.Swap(true) && !c.place.TurnedAway() {
 		c.server.bounced.note(codeUnfinished, func() (string, string) { return "", "the head of a request did not come to its end" })
 	}
 	return c.Conn.Close()

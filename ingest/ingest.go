@@ -82,6 +82,9 @@ type Options struct {
 	// Hosts decides which host names requests over TCP may name.
 	Hosts listen.Hosts
 
+	// TLS, if set, is spoken by the HTTP listeners on TCP.
+	TLS *listen.TLS
+
 	// Backpressure reports whether delivery is short of CPU time; nil means never. While it
 	// is, lines are parsed on half of the CPUs only, so that clients that never
 	// pause cannot stop what leaves. It must be quick.

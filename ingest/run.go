@@ -106,12 +106,17 @@ func stopAccepting(ln net.Listener) {
 // serveHTTP serves one HTTP listener until stopping ends.
 func (s *Server) serveHTTP(stopping context.Context, ln net.Listener) error {
 	var conns sync.WaitGroup
-	srv := s.newHTTPServer(&conns, ln.Addr().Network() == "tcp")
+	tcp := ln.Addr().Network() == "tcp"
+	srv := s.newHTTPServer(&conns, tcp)
+	accepting := httpListener{Listener: s.opts.HTTPConns.Listener(ln), server: s}
+	if tcp && s.opts.TLS != nil {
+		accepting.tls = s.opts.TLS.Config()
+	}
 	var failed error
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		failed = srv.Serve(httpListener{s.opts.HTTPConns.Listener(ln), s})
+		failed = srv.Serve(accepting)
 	}()
 	select {
 	case <-served:
@@ -152,7 +157,7 @@ func (s *Server) newHTTPServer(conns *sync.WaitGroup, tcp bool) *http.Server {
 			case http.StateClosed:
 				conns.Done()
 			}
-			listen.NoteState(c.Conn, state)
+			listen.NoteState(c.place, state)
 		},
 	}
 }

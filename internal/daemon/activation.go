@@ -60,9 +60,9 @@ func (d *Daemon) assign(name string, ln net.Listener, cfg *config.Config) error 
 	}
 	if onTCP && !isLoopback(ln) {
 		d.exposed = true
-		if cfg.Ingest.Key.IsZero() {
+		if cfg.Ingest.Key.IsZero() && cfg.Ingest.ClientCA == "" {
 			return errors.Join(ln.Close(), fmt.Errorf("take over socket %q (%s): others can reach it, allowed only with a key: "+
-				"set ingest.key_file or bind 127.0.0.1 in ListenStream=", name, ln.Addr()))
+				"set ingest.key_file or ingest.client_ca_file, or bind 127.0.0.1 in ListenStream=", name, ln.Addr()))
 		}
 	}
 	if *configured != "" && *configured != ln.Addr().String() {

@@ -140,13 +140,21 @@ func New(o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
-	hosts := listen.NewHosts(cfg.Ingest.Hosts.List())
+	var secured *listen.TLS
+	if cfg.Ingest.TLSCertFile != "" {
+		secured, err = listen.LoadTLS(listen.TLSFiles{Cert: cfg.Ingest.TLSCertFile, Key: cfg.Ingest.TLSKeyFile, ClientCA: cfg.Ingest.ClientCA}, o.Log)
+		if err != nil {
+			return nil, err
+		}
+	}
+	hosts := listen.NewHosts(cfg.Ingest.Hosts.List(), secured)
 	d.ingest, err = ingest.New(ingest.Options{
 		Queue:           q,
 		Rules:           rules,
 		SocketConns:     conns.socket,
 		HTTPConns:       conns.http,
 		Hosts:           hosts,
+		TLS:             secured,
 		Backpressure:    d.sender.Busy,
 		ShutdownTimeout: cfg.ShutdownTimeout,
 		Log:             o.Log,
@@ -171,7 +179,7 @@ func New(o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 	d.control = control{pauser: pause, intake: d.intake, reloader: &reloader{
-		Source: o.Source, current: cfg, rules: &inForce, ingest: d.ingest, sender: d.sender, host: d.host,
+		Source: o.Source, current: cfg, rules: &inForce, ingest: d.ingest, tls: secured, sender: d.sender, host: d.host,
 		exposed: d.exposed, log: o.Log, requests: newRequests(),
 	}}
 

@@ -15,6 +15,7 @@ import (
 	"trackd/config"
 	"trackd/event"
 	"trackd/ingest"
+	"trackd/internal/listen"
 	"trackd/internal/status"
 	"trackd/internal/systemd"
 	"trackd/sender"
@@ -40,6 +41,7 @@ type reloader struct {
 	current  config.Config                 // in force; owned by the goroutine of run
 	rules    *atomic.Pointer[ingest.Rules] // of ingest, for whoever judges by them too
 	ingest   *ingest.Server
+	tls      *listen.TLS // of ingest's listeners; nil: they speak none
 	sender   *sender.Sender
 	host     *systemd.Service // is told of reloads
 	exposed  bool             // a listener that systemd opened is open to others: it needs a key
@@ -262,12 +264,17 @@ func (r *reloader) merge(next config.Config, everything bool) (merged config.Con
 
 // enforce hands settings to those who work by them, or changes nothing.
 func (r *reloader) enforce(c config.Config) error {
-	if r.exposed && c.Ingest.Key.IsZero() {
+	if r.exposed && c.Ingest.Key.IsZero() && r.current.Ingest.ClientCA == "" {
 		return errors.New("ingest.key_file: the listener that systemd opened can be reached by others, allowed only with a key")
 	}
 	rules, err := ingestRules(c)
 	if err != nil {
 		return err
+	}
+	if r.tls != nil {
+		if err := r.tls.Reload(); err != nil {
+			return err
+		}
 	}
 	if senderSettings(c) != senderSettings(r.current) { // else the rate limit would forget what it has learned
 		if err := r.sender.Reload(senderSettings(c)); err != nil {

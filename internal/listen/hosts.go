@@ -11,12 +11,14 @@ import (
 // itself away by that name. The zero Hosts allows loopback names and literal
 // addresses.
 type Hosts struct {
-	names map[string]bool
+	names       map[string]bool
+	certificate *TLS // its names, too; nil: none
 }
 
-// NewHosts returns Hosts that allow names, too.
-func NewHosts(names []string) Hosts {
-	h := Hosts{names: map[string]bool{}}
+// NewHosts returns Hosts that allow names, too, and those of a certificate if
+// there is one.
+func NewHosts(names []string, certificate *TLS) Hosts {
+	h := Hosts{names: map[string]bool{}, certificate: certificate}
 	for _, name := range names {
 		h.names[normalHost(name)] = true
 	}
@@ -34,7 +36,8 @@ func (h Hosts) Allow(host string) bool {
 	if _, err := netip.ParseAddr(name); err == nil || name == "" {
 		return true
 	}
-	return name == "localhost" || strings.HasSuffix(name, ".localhost") || h.names[name]
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || h.names[name] ||
+		h.certificate != nil && h.certificate.Names(name)
 }
 
 // normalHost returns name as it is compared.

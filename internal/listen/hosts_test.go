@@ -7,7 +7,7 @@ import (
 )
 
 func TestOnlyNamesThatNoForeignPageCanHaveAreAllowed(t *testing.T) {
-	configured := listen.NewHosts([]string{"trackd.example.com", "Other."})
+	configured := listen.NewHosts([]string{"trackd.example.com", "Other."}, nil)
 	for host, want := range map[string]struct{ none, configured bool }{
 		"":                           {true, true},
 		"localhost":                  {true, true},
