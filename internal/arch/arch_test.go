@@ -77,6 +77,7 @@ var plan = map[string]imports{
 	"internal/pgtest":      {[]string{pgx}, "it starts servers, whatever is tested on them"},
 	"internal/bench":       {[]string{anything}, "it measures our packages and bare floors alike"},
 	"internal/bench/floor": {[]string{bbolt}, "a bare floor has nothing of ours in it"},
+	"internal/flow":        {[]string{anything}, "it wires the parts that one event passes, to count them"},
 	"internal/interop":     {[]string{anything}, "it drives the whole program from outside"},
 	"internal/arch":        {nil, "it reads source files and runs none"},
 	"internal/status":      {[]string{queue}, "it is what an operator is told, whoever tells it"},
