@@ -21,33 +21,34 @@ const (
 )
 
 // prepareQueue makes a queue in dir that holds so many dead letters and, behind
-// them, so many queued events.
+// them, so many queued events, each of a person of its own.
 func (r *run) prepareQueue(dir string, dead, queued int) error {
-	_, err := r.role("fill", dir, fmt.Sprint(dead), fmt.Sprint(queued))
+	_, err := r.role("fill", dir, fmt.Sprint(dead), fmt.Sprint(queued), "0")
 	return err
 }
 
-// playFill puts dead letters and events into a queue at rest.
+// playFill puts dead letters and events into a queue at rest. The events concern
+// so many persons.
 //
-//	fill DIR DEAD QUEUED
+//	fill DIR DEAD QUEUED PERSONS
 func playFill(ctx context.Context, args []string) error {
 	var dir string
-	var dead, queued int
-	if err := scan(args, &dir, &dead, &queued); err != nil {
+	var dead, queued, persons int
+	if err := scan(args, &dir, &dead, &queued, &persons); err != nil {
 		return err
 	}
 	q, err := openQueue(dir)
 	if err != nil {
 		return err
 	}
-	err = fill(ctx, q, dead)
+	err = fill(ctx, q, dead, 0)
 	for left := dead; err == nil && left > 0; {
 		var n int
 		n, err = bury(ctx, q, min(left, buryBatch))
 		left -= n
 	}
 	if err == nil {
-		err = fill(ctx, q, queued)
+		err = fill(ctx, q, queued, persons)
 	}
 	stats, unknown := q.Stats(ctx)
 	if err = errors.Join(err, unknown, q.Close()); err != nil {
@@ -65,7 +66,7 @@ func openQueue(dir string) (*boltqueue.Queue, error) {
 }
 
 // fill appends count events.
-func fill(ctx context.Context, q queue.Queue, count int) error {
+func fill(ctx context.Context, q queue.Queue, count, persons int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for caller := range fillCallers {
 		group.Go(func() error {
@@ -73,7 +74,7 @@ func fill(ctx context.Context, q queue.Queue, count int) error {
 				events := make([]event.Event, min(count-n, fillBatch))
 				for i := range events {
 					var err error
-					if events[i], err = (event.Parser{}).Parse(sample(nil, typical, 1, n+i), time.Now()); err != nil {
+					if events[i], err = (event.Parser{}).Parse(sample(nil, typical, 1, n+i, persons), time.Now()); err != nil {
 						return err
 					}
 				}

@@ -64,7 +64,7 @@ func TestEveryTableIsMeasured(t *testing.T) {
 		set.time = time.Minute
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		if err := measure(ctx, set, []table{goals()}, &bytes.Buffer{}); !errors.Is(err, errInterrupted) {
+		if err := measure(ctx, set, []table{goals(set)}, &bytes.Buffer{}); !errors.Is(err, errInterrupted) {
 			t.Errorf("got %v, want %v", err, errInterrupted)
 		}
 		wantNothingLeft(t, set)
@@ -76,7 +76,7 @@ func TestEveryTableIsMeasured(t *testing.T) {
 func edges(set settings) []table {
 	tables := allTables(set)
 	for i, t := range tables {
-		if slices.Contains([]string{"backlog", "dead", "clients", "sizes"}, t.name) {
+		if slices.Contains([]string{"backlog", "dead", "clients", "sizes", "order"}, t.name) {
 			tables[i].rows = []row{t.rows[0], t.rows[len(t.rows)-1]}
 		}
 	}
@@ -274,7 +274,7 @@ func TestSamplesAreEventsOfTheirSize(t *testing.T) {
 	for _, size := range []int{200, typical, 2_000, 32_000} {
 		ids := map[string]bool{}
 		for n := range 100 {
-			raw := sample(nil, size, n%3, n)
+			raw := sample(nil, size, n%3, n, n%2*7)
 			ev, err := (event.Parser{}).Parse(raw, time.Now())
 			if err != nil {
 				t.Fatalf("%d bytes: %v", size, err)

@@ -54,14 +54,25 @@ func drainingUnder(c client) func(*run) (figures, error) {
 	}
 }
 
-// drain starts a daemon on the queue in dir, and a client of it unless that is
-// nil, and has a sink measure the delivery of count events.
-func (r *run) drain(dir string, count int, c *client) (figures, error) {
+// drainingInOrder measures delivery of events of so many persons, with that value
+// of sender.order.
+func drainingInOrder(order string, persons, count int) func(*run) (figures, error) {
+	return func(r *run) (figures, error) {
+		if _, err := r.role("fill", r.queueDir(), "0", fmt.Sprint(count), fmt.Sprint(persons)); err != nil {
+			return nil, err
+		}
+		return r.drain(r.queueDir(), count, nil, "TRACKD_SENDER_ORDER="+order)
+	}
+}
+
+// drain starts a daemon on the queue in dir with further settings, and a client
+// of it unless that is nil, and has a sink measure the delivery of count events.
+func (r *run) drain(dir string, count int, c *client, settings ...string) (figures, error) {
 	sink, url, err := r.startSink(count)
 	if err != nil {
 		return nil, err
 	}
-	daemon, err := r.serve(dir, url)
+	daemon, err := r.serve(dir, url, settings...)
 	if err != nil {
 		return nil, err
 	}

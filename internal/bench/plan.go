@@ -43,13 +43,14 @@ type column struct {
 
 // goals are what is measured unless -tables is given: the speed that trackd is
 // held to.
-func goals() table {
+func goals(s settings) table {
 	rate := func(figure string) column { return column{figure, "", "events/s", true} }
 	return table{name: "goals", title: "work", rows: []row{
 		{name: "http", says: "HTTP, one event a request, 64 connections", work: httpWork(64), own: rate(taken), goal: "≥ 1.05"},
 		{name: "ack", says: "acknowledgement at 1 connection, p50", work: httpWork(1), own: column{p50, "", "ms", true}, goal: "≤ 1.15"},
 		{name: "socket", says: "socket, 4 clients with 256 events in flight", work: socketWork(typical), own: rate(taken), goal: "≥ 0.95"},
 		{name: "drain", says: "drain, one event a POST, 16 workers", work: drainWork(), own: rate(delivered), goal: "≥ 0.88"},
+		{name: "order10k", says: "drain of 10,000 persons in order, beside none", work: orderWork(10_000, s.fill), own: rate(delivered), goal: "≥ 0.97"},
 		{name: "both", says: "delivery while the socket is saturated, beside draining alone", work: pressedWork(), own: rate(delivered), goal: "≥ 0.60"},
 		{name: "2kb", says: "socket, events of 2,000 bytes", work: socketWork(2_000), own: rate(taken), goal: "≥ 0.75"},
 		{name: "8kb", says: "socket, events of 8,000 bytes", work: socketWork(8_000), own: rate(taken), goal: "≥ 0.75"},
@@ -60,10 +61,10 @@ func goals() table {
 // something grows, and whether one side starves another. Sizes are multiples of
 // -fill.
 func growthTables(s settings) []table {
-	return []table{backlogs(s), deadLetters(s), clients(), sizes(), sharing(), idleTable(s)}
+	return []table{backlogs(s), deadLetters(s), clients(), sizes(), sharing(), orders(s), idleTable(s)}
 }
 
-func allTables(s settings) []table { return append([]table{goals()}, growthTables(s)...) }
+func allTables(s settings) []table { return append([]table{goals(s)}, growthTables(s)...) }
 
 // serveWork is the work of accepting what a client sends.
 func serveWork(name string, c client) work {
@@ -163,6 +164,22 @@ func sharing() table {
 		}}
 }
 
+// orderWork sets delivery in the order of each person beside delivery in none.
+func orderWork(persons, count int) work {
+	return work{name: fmt.Sprintf("%d events of %d persons in order", count, persons),
+		trackd: drainingInOrder("person", persons, count), floor: drainingInOrder("none", persons, count)}
+}
+
+// orders shows what keeping each person's order costs: the fewer there are, the
+// fewer events can be on their way at once.
+func orders(s settings) table {
+	t := table{name: "order", title: "drain in order, beside none", columns: []column{{delivered, "events/s", "events/s", true}}}
+	for _, persons := range []int{1, 10, 100, 10_000} {
+		t.rows = append(t.rows, row{says: plural(persons, "person"), work: orderWork(persons, s.fill/10)})
+	}
+	return t
+}
+
 // idleTable is what trackd uses while it has nothing to do.
 func idleTable(s settings) table {
 	empty := work{name: "idle and empty", trackd: idling(0), once: true}
@@ -188,7 +205,7 @@ func (s settings) choose() (chosen []table, err error) {
 	case len(s.only) == 0 && s.tables:
 		return growthTables(s), nil
 	case len(s.only) == 0:
-		return []table{goals()}, nil
+		return []table{goals(s)}, nil
 	}
 	all := allTables(s)
 	for _, name := range s.only {

@@ -175,18 +175,18 @@ func (r *run) addresses(n int) (socket string, free []string, err error) {
 func (r *run) serveTrackd(dir string) (*server, error) { return r.serve(dir, nowhere) }
 
 // serve starts the real daemon on the queue in dir, which delivers to the
-// destination at url as fast as it can.
-func (r *run) serve(dir, url string) (*server, error) {
+// destination at url as fast as it can, with further settings.
+func (r *run) serve(dir, url string, settings ...string) (*server, error) {
 	socket, free, err := r.addresses(2)
 	if err != nil {
 		return nil, err
 	}
-	s, err := r.start("trackd is ready", []string{
+	s, err := r.start("trackd is ready", append([]string{
 		"TRACKD_CONFIG=", "TRACKD_UPSTREAM_URL=" + url, "TRACKD_UPSTREAM_API_KEY=bench", "TRACKD_QUEUE_DIR=" + dir,
 		"TRACKD_SENDER_RATE=" + unpaced, "TRACKD_SENDER_BURST=" + unpaced, fmt.Sprintf("TRACKD_SENDER_WORKERS=%d", drainWorkers),
 		"TRACKD_INGEST_SOCKET=" + socket, "TRACKD_INGEST_HTTP=" + free[0],
 		"TRACKD_ADMIN_SOCKET=" + filepath.Join(filepath.Dir(socket), "admin.sock"), "TRACKD_ADMIN_HTTP=" + free[1],
-	}, r.binary, "serve")
+	}, settings...), r.binary, "serve")
 	if err != nil {
 		return nil, err
 	}

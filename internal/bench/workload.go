@@ -12,16 +12,21 @@ const (
 )
 
 // sample appends the n-th event of a client, with a messageId of its own, of
-// about size bytes, at least 200.
-func sample(dst []byte, size, client, n int) []byte {
+// about size bytes, at least 200. It concerns one of so many persons, in turn;
+// with 0, one of its own.
+func sample(dst []byte, size, client, n, persons int) []byte {
 	start := len(dst)
+	userID, anonymousID := n*7919%100_000_000, n
+	if persons > 0 {
+		userID, anonymousID = n%persons, n%persons
+	}
 	dst = fmt.Appendf(dst, `{"type":"track","event":"Application Opened","messageId":"bench-%04d-%012d","userId":"user-%08d",`,
-		client, n, n*7919%100_000_000)
+		client, n, userID)
 	if size == typical {
 		return fmt.Appendf(dst, `"anonymousId":"9f2c51d4-6a0e-4d1b-8b1e-%012d","timestamp":"2026-01-15T10:30:%02d.%03dZ",`+
 			`"properties":{"from_background":false,"version":"2.14.%d","build":"%d"},"context":{"app":{"name":"Shop","version":"2.14.0"},`+
 			`"device":{"id":"b5a1","model":"Pixel 8","token":"f00d%08x","type":"android"},"locale":"de-DE","os":{"name":"Android","version":"14"}}}`,
-			n, n/1000%60, n%1000, n%40, 4000+n%500, uint32(n*2654435761))
+			anonymousID, n/1000%60, n%1000, n%40, 4000+n%500, uint32(n*2654435761))
 	}
 	dst = fmt.Appendf(dst, `"timestamp":"2026-01-15T10:30:%02d.%03dZ","properties":{"note":"`, n/1000%60, n%1000)
 	for random := uint64(client)<<32 + uint64(n) + 1; len(dst) < start+size-3; { // xorshift: text that hardly compresses
@@ -46,7 +51,7 @@ func newWorkload(clients, client, size int, write func(dst, event []byte) []byte
 	var w workload
 	var event []byte
 	for n := 0; n < 32 || len(w.text) < workloadBytes/clients; n++ {
-		event = sample(event[:0], size, client, n)
+		event = sample(event[:0], size, client, n, 0)
 		w.text = write(w.text, event)
 		w.ends = append(w.ends, len(w.text))
 	}
