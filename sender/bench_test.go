@@ -48,25 +48,37 @@ func BenchmarkDrain(b *testing.B) {
 		wg.Wait()
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	})
-	b.Run("sender", func(b *testing.B) {
-		q := &spring{left: b.N, done: make(chan struct{})}
-		s, err := sender.New(sender.Options{
-			Settings: sender.Settings{Key: "k", Rate: 1e6, Burst: 1000}, URL: loopback(b), Workers: benchWorkers, Queue: q,
+	for _, c := range []struct {
+		name    string
+		persons uint64
+		order   sender.Order
+	}{
+		{"sender without order", 10_000, sender.OrderNone},
+		{"sender in order of 10,000 persons", 10_000, sender.OrderPerson},
+		{"sender in order of 100 persons", 100, sender.OrderPerson},
+		{"sender in order of 10 persons", 10, sender.OrderPerson},
+		{"sender in order of one person", 1, sender.OrderPerson},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			q := &spring{left: b.N, persons: c.persons, done: make(chan struct{})}
+			s, err := sender.New(sender.Options{
+				Settings: sender.Settings{Key: "k", Rate: 1e6, Burst: 1000}, URL: loopback(b), Workers: benchWorkers, Queue: q, Order: c.order,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(b.Context())
+			ended := make(chan error)
+			b.ResetTimer()
+			go func() { ended <- s.Run(ctx) }()
+			<-q.done
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			stop()
+			if err := <-ended; err != nil {
+				b.Error(err)
+			}
 		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(b.Context())
-		ended := make(chan error)
-		b.ResetTimer()
-		go func() { ended <- s.Run(ctx) }()
-		<-q.done
-		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
-		stop()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	})
+	}
 }
 
 // loopback is a destination that takes everything.
@@ -90,6 +102,7 @@ type spring struct {
 	left    int
 	seq     uint64
 	settled int
+	persons uint64 // that take turns; 0: events are nobody's
 	done    chan struct{}
 }
 
@@ -108,6 +121,9 @@ func (q *spring) Lease(ctx context.Context, max int) ([]queue.Delivery, error) {
 	for i := range ds {
 		q.seq++
 		ds[i] = queue.Delivery{Address: queue.Address{Lo: q.seq}, Event: event.Event{Body: benchBody}}
+		if q.persons > 0 {
+			ds[i].Event.Persons[0] = 1 + q.seq%q.persons
+		}
 	}
 	q.settled -= n
 	return ds, nil

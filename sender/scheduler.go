@@ -279,7 +279,7 @@ func (s *scheduler) next(now time.Time) source {
 	// The oldest fresh events go first. Where bad ones may stand before the good
 	// ones, the newest go in turn with them.
 	switch {
-	case fresh == 0 && s.window.room() <= 0 && s.launched < s.workers && s.lanes.relieve() != nil:
+	case fresh == 0 && s.window.room() <= s.workers && s.launched < s.workers && s.lanes.relieve() != nil:
 		return fromLanes // one hot person must not idle the workers for all
 	case fresh == 0:
 		return fromNowhere

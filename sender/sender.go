@@ -29,9 +29,9 @@
 // Reading order: sender.go (the verbs), judge.go and trouble.go (what an answer
 // means), health.go (what follows from it) with evidence.go, breaker.go,
 // limiter.go and delays.go, upstream.go (what an operator is told), then
-// scheduler.go with leasing.go, window.go, lanes.go, parked.go, expiry.go and jobs.go (what it
-// works on),
-// workers.go (the other goroutines), attempt.go and transport.go (one request).
+// scheduler.go with leasing.go, window.go, lanes.go, parked.go, expiry.go and
+// jobs.go (what it works on), workers.go (the other goroutines), attempt.go and
+// transport.go (one request).
 package sender
 
 import (
