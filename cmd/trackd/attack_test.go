@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -24,7 +26,7 @@ const (
 	// daemon's memory, and gcRoom what the garbage collector may not have come
 	// round to yet.
 	memoryBound = 64 << 20
-	gcRoom      = 64 << 20
+	gcRoom      = 32 << 20
 
 	// askedWithin bounds an answer to the operator and to a good client while
 	// the daemon is under attack, on a busy machine.
@@ -61,11 +63,12 @@ type siege struct {
 
 	// What was seen; guarded by mu until over is done.
 	mu                    sync.Mutex
-	peak                  int64    // bytes of memory
-	good                  []string // ids that got a yes
-	goodFailed            []string // what the others got
-	looks                 int      // answers to the operator
-	looksFailed           []string // what there was instead of one
+	peak                  int64           // bytes of memory
+	good                  []string        // ids that got a yes
+	again                 map[string]bool // those that were sent twice, because the first was not answered
+	goodFailed            []string        // what the others got
+	looks                 int             // answers to the operator
+	looksFailed           []string        // what there was instead of one
 	slowestGood, slowLook time.Duration
 }
 
@@ -74,7 +77,7 @@ type siege struct {
 func newSiege(t *testing.T, scale, descriptors int, settings ...string) *siege {
 	t.Helper()
 	box, url := newSandbox(t)
-	s := &siege{process: newProcess(t, url), box: box, scale: scale, stop: make(chan struct{})}
+	s := &siege{process: newProcess(t, url), box: box, scale: scale, stop: make(chan struct{}), again: map[string]bool{}}
 	s.env = append(append(s.env, "TRACKD_QUEUE_MIN_FREE_BYTES=0"), settings...)
 	if descriptors > 0 {
 		if err := os.Symlink(s.exe, s.path("trackd")); err != nil {
@@ -150,9 +153,16 @@ func (s *siege) sendGood() {
 		case <-s.stop:
 			return
 		}
+		// Its connection may be closed for others while it was idle: it sends again,
+		// with the same messageId.
 		id, begin := fmt.Sprintf("good-%05d", n), time.Now()
-		failed := ""
-		if resp, err := client.Post("http://trackd/v1/track", "application/json", strings.NewReader(lifecycleLine(id))); err != nil {
+		failed, again := "", false
+		resp, err := client.Post("http://trackd/v1/track", "application/json", strings.NewReader(lifecycleLine(id)))
+		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) {
+			again = true
+			resp, err = client.Post("http://trackd/v1/track", "application/json", strings.NewReader(lifecycleLine(id)))
+		}
+		if err != nil {
 			failed = err.Error()
 		} else {
 			answer, _ := io.ReadAll(resp.Body)
@@ -164,6 +174,7 @@ func (s *siege) sendGood() {
 		s.mu.Lock()
 		if failed == "" {
 			s.good = append(s.good, id)
+			s.again[id] = again
 		} else {
 			s.goodFailed = append(s.goodFailed, failed)
 		}
@@ -182,7 +193,10 @@ func (s *siege) lookOn() {
 			return
 		}
 		begin := time.Now()
-		_, err := s.tryStatus()
+		err := s.tryStatus()
+		if err != nil { // it may be closed for others before it has asked: a person asks again
+			err = s.tryStatus()
+		}
 		s.mu.Lock()
 		if err != nil {
 			s.looksFailed = append(s.looksFailed, err.Error())
@@ -194,20 +208,20 @@ func (s *siege) lookOn() {
 	}
 }
 
-func (s *siege) tryStatus() (string, error) {
+func (s *siege) tryStatus() error {
 	client := unixClient(s.path("admin.sock"))
 	client.Timeout = askedWithin
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://trackd/status")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %.200s", resp.Status, text)
 	}
-	return string(text), err
+	return err
 }
 
 // settled waits until the good client and the operator were answered a few
@@ -238,7 +252,7 @@ func (s *siege) withstood(t *testing.T) attackResult {
 	}
 	arrived := s.box.IDs()
 	for _, id := range s.good {
-		if arrived[id] != 1 {
+		if arrived[id] != 1 && !(arrived[id] == 2 && s.again[id]) {
 			t.Errorf("%s got a yes and arrived %d times", id, arrived[id])
 			break
 		}
