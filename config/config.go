@@ -47,6 +47,8 @@ type Upstream struct {
 	APIKey     Secret        `yaml:"api_key" doc:"the API key itself; prefer api_key_file. After Load the key, wherever it came from"`
 	APIKeyFile string        `yaml:"api_key_file" doc:"file that holds the API key; white space around it is trimmed. Exactly one of this, the systemd credential api_key, and api_key"`
 	CAFile     string        `yaml:"ca_file" doc:"PEM certificates to trust instead of the system's"`
+	CertFile   string        `yaml:"cert_file" doc:"PEM certificate to show to an endpoint that asks for one; renewed files are read by themselves"`
+	KeyFile    string        `yaml:"key_file" doc:"PEM key of cert_file"`
 	Timeout    time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" doc:"for one request, from dialling to the end of the answer"`
 }
 

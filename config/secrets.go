@@ -155,21 +155,26 @@ func (l *loader) readIngestKey(path string) Secret {
 // checkCertificates wants the files of certificates to hold what they are there
 // for.
 func (l *loader) checkCertificates() {
-	in := l.config.Ingest
+	in, up := l.config.Ingest, l.config.Upstream
 	for _, ca := range []struct{ key, path string }{
-		{"upstream.ca_file", l.config.Upstream.CAFile}, {"ingest.client_ca_file", in.ClientCA},
+		{"upstream.ca_file", up.CAFile}, {"ingest.client_ca_file", in.ClientCA},
 	} {
 		if text, ok := l.readPEM(ca.key, ca.path); ok && !x509.NewCertPool().AppendCertsFromPEM(text) {
 			l.report(ca.key, fmt.Sprintf("%s holds no PEM certificate", ca.path))
 		}
 	}
-	cert, certOK := l.readPEM("ingest.tls_cert_file", in.TLSCertFile)
-	key, keyOK := l.readPEM("ingest.tls_key_file", in.TLSKeyFile)
-	if !certOK || !keyOK {
-		return
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		l.report("ingest.tls_cert_file", fmt.Sprintf("%s with %s: %v", in.TLSCertFile, in.TLSKeyFile, err))
+	for _, pair := range []struct{ certKey, cert, keyKey, key string }{
+		{"ingest.tls_cert_file", in.TLSCertFile, "ingest.tls_key_file", in.TLSKeyFile},
+		{"upstream.cert_file", up.CertFile, "upstream.key_file", up.KeyFile},
+	} {
+		cert, certOK := l.readPEM(pair.certKey, pair.cert)
+		key, keyOK := l.readPEM(pair.keyKey, pair.key)
+		if !certOK || !keyOK {
+			continue
+		}
+		if _, err := tls.X509KeyPair(cert, key); err != nil {
+			l.report(pair.certKey, fmt.Sprintf("%s with %s: %v", pair.cert, pair.key, err))
+		}
 	}
 }
 

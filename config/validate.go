@@ -72,13 +72,19 @@ func (l *loader) validateDoors() {
 // validateTLS wants a certificate to come with its key, and an authority of
 // clients with both.
 func (l *loader) validateTLS() {
-	in := l.config.Ingest
-	switch {
-	case in.TLSCertFile == "" && in.TLSKeyFile != "":
-		l.report("ingest.tls_key_file", "found without ingest.tls_cert_file, allowed both or none")
-	case in.TLSCertFile != "" && in.TLSKeyFile == "":
-		l.report("ingest.tls_cert_file", "found without ingest.tls_key_file, allowed both or none")
-	case in.TLSCertFile == "" && in.ClientCA != "":
+	in, up := l.config.Ingest, l.config.Upstream
+	for _, pair := range []struct{ certKey, cert, keyKey, key string }{
+		{"ingest.tls_cert_file", in.TLSCertFile, "ingest.tls_key_file", in.TLSKeyFile},
+		{"upstream.cert_file", up.CertFile, "upstream.key_file", up.KeyFile},
+	} {
+		switch {
+		case pair.cert == "" && pair.key != "":
+			l.report(pair.keyKey, fmt.Sprintf("found without %s, allowed both or none", pair.certKey))
+		case pair.cert != "" && pair.key == "":
+			l.report(pair.certKey, fmt.Sprintf("found without %s, allowed both or none", pair.keyKey))
+		}
+	}
+	if in.TLSCertFile == "" && in.TLSKeyFile == "" && in.ClientCA != "" {
 		l.report("ingest.client_ca_file", "found without ingest.tls_cert_file, allowed with it: only over TLS do clients show certificates")
 	}
 }

@@ -23,6 +23,10 @@ type Options struct {
 	// An event is POSTed to URL + "/" + its type, for example ".../track".
 	URL string
 
+	// CertFile and KeyFile, both or none, hold in PEM the certificate that is shown
+	// to an endpoint that asks for one. They are read again at each handshake.
+	CertFile, KeyFile string
+
 	CAFile  string        // PEM file of further authorities to trust; "": the system's alone
 	Timeout time.Duration // of one request, from dialling to the last byte; default 10s
 	Workers int           // requests in flight at most; default 16
@@ -126,6 +130,8 @@ func (o Options) validate() error {
 	check(o.Order == OrderPerson || o.Order == OrderNone, "order is %q, want %q or %q", o.Order, OrderPerson, OrderNone)
 	check(o.OrderHold > 0, "order_hold is %v, want more than 0", o.OrderHold)
 	check(o.ShutdownTimeout > 0, "shutdown_timeout is %v, want more than 0", o.ShutdownTimeout)
+	check((o.CertFile == "") == (o.KeyFile == ""), "cert_file and key_file belong together")
+	check(o.CertFile == "" || o.Transport == nil, "cert_file has no effect on a transport of one's own")
 	check(o.CAFile == "" || o.Transport == nil, "ca_file has no effect on a transport of one's own")
 	return errors.Join(errs...)
 }

@@ -310,6 +310,8 @@ func senderOptions(c config.Config, version string) sender.Options {
 		Settings:        senderSettings(c),
 		URL:             c.BaseURL(),
 		CAFile:          c.Upstream.CAFile,
+		CertFile:        c.Upstream.CertFile,
+		KeyFile:         c.Upstream.KeyFile,
 		Timeout:         c.Upstream.Timeout,
 		Workers:         c.Sender.Workers,
 		Version:         version,
