@@ -71,11 +71,16 @@ type Ingest struct {
 
 // Queue is where events wait on disk.
 type Queue struct {
-	Dir          string        `yaml:"dir" default:"{state}" doc:"directory of the queue, on a local disk, for this daemon alone"`
-	MaxBytes     ByteSize      `yaml:"max_bytes" default:"10GiB" min:"512MiB" doc:"bound on the disk used by dir; when reached, new events are refused"`
-	MinFreeBytes ByteSize      `yaml:"min_free_bytes" default:"256MiB" min:"0" doc:"free disk space left to others; below it new events are refused"`
-	MaxAge       time.Duration `yaml:"max_age" default:"0s" min:"0s" doc:"age at which an undelivered event becomes a dead letter; 0s keeps it until delivered"`
-	DeadMaxBytes ByteSize      `yaml:"dead_max_bytes" default:"256MiB" min:"0" doc:"bound on what rejected input costs on disk, at most a quarter of max_bytes; past it rejected input is refused"`
+	Dir             string        `yaml:"dir" default:"{state}" doc:"directory of the queue, on a local disk, for this daemon alone"`
+	MaxBytes        ByteSize      `yaml:"max_bytes" default:"10GiB" min:"512MiB" doc:"bound on the disk used by dir; when reached, new events are refused"`
+	MinFreeBytes    ByteSize      `yaml:"min_free_bytes" default:"256MiB" min:"0" doc:"free disk space left to others; below it new events are refused"`
+	MaxAge          time.Duration `yaml:"max_age" default:"0s" min:"0s" doc:"age at which an undelivered event becomes a dead letter; 0s keeps it until delivered"`
+	Backend         string        `yaml:"backend" default:"bolt" allow:"bolt postgres" doc:"bolt keeps the queue in dir; postgres in a database that several daemons share: they all take, one delivers at a time"`
+	PostgresURLFile string        `yaml:"postgres_url_file" doc:"file that holds the URL of the database: postgres://role:password@host1,host2/name?sslmode=verify-full. Where there is none: the systemd credential postgres_url"`
+	Lease           time.Duration `yaml:"lease" default:"10s" min:"1s" max:"5m" doc:"with postgres: how long nobody delivers after the daemon that did has died"`
+	DeadMaxBytes    ByteSize      `yaml:"dead_max_bytes" default:"256MiB" min:"0" doc:"bound on what rejected input costs on disk, at most a quarter of max_bytes; past it rejected input is refused"`
+
+	PostgresURL Secret // what PostgresURLFile or the credential holds; empty with bolt
 }
 
 // Sender is the back door.

@@ -79,7 +79,7 @@ func TestRegionAndKeyAreEnough(t *testing.T) {
 			HTTP: "127.0.0.1:8484", Accept: "lifecycle",
 		},
 		Queue: config.Queue{
-			Dir: "/var/lib/trackd", MaxBytes: 10 << 30, MinFreeBytes: 256 << 20, DeadMaxBytes: 256 << 20,
+			Dir: "/var/lib/trackd", MaxBytes: 10 << 30, MinFreeBytes: 256 << 20, Backend: "bolt", Lease: 10 * time.Second, DeadMaxBytes: 256 << 20,
 		},
 		Sender: config.Sender{
 			Rate: 250, Burst: 50, Workers: 16,

@@ -35,7 +35,26 @@ func (l *loader) require() {
 	if path := l.config.Ingest.KeyFile; path != "" {
 		l.config.Ingest.Key = l.readIngestKey(path)
 	}
+	l.requirePostgresURL()
 	l.checkCertificates()
+}
+
+// requirePostgresURL reads where the queue is, if it is in a database.
+func (l *loader) requirePostgresURL() {
+	const key = "queue.postgres_url_file"
+	q := &l.config.Queue
+	if q.Backend != "postgres" || !l.sound("queue.backend", key) {
+		return
+	}
+	path := q.PostgresURLFile
+	if dir := l.Getenv("CREDENTIALS_DIRECTORY"); path == "" && dir != "" {
+		path = filepath.Join(dir, "postgres_url")
+	}
+	if path == "" {
+		l.missing(key, "postgres_url_file: PATH", "PATH", "the file holds the URL of the database, or systemd hands it over as credential postgres_url")
+		return
+	}
+	q.PostgresURL = l.readSecret(key, path)
 }
 
 // RereadKeys returns c with what its key files hold now. Everything else stays

@@ -64,6 +64,10 @@ type Options struct {
 	// redirects, which would take the key elsewhere.
 	Transport http.RoundTripper
 
+	// Clear reports whether requests may be made now; default: always. What was
+	// leased and not begun when it turns false is returned to the queue.
+	Clear func() bool
+
 	Queue      Queue
 	Log        *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: metrics are kept but not registered
@@ -99,6 +103,9 @@ func (o Options) withDefaults() Options {
 	o.Order = cmp.Or(o.Order, OrderPerson)
 	o.OrderHold = cmp.Or(o.OrderHold, 5*time.Minute)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 20*time.Second)
+	if o.Clear == nil {
+		o.Clear = func() bool { return true }
+	}
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return o
 }

@@ -54,6 +54,7 @@ type Queue interface {
 // Sender delivers what a queue holds. All methods are safe for concurrent use.
 type Sender struct {
 	queue     Queue
+	clear     func() bool // whether requests may be made now
 	client    *client
 	workers   int
 	maxAge    time.Duration
@@ -84,6 +85,7 @@ func New(o Options) (*Sender, error) {
 	}
 	s := &Sender{
 		queue:     o.Queue,
+		clear:     o.Clear,
 		client:    client,
 		workers:   o.Workers,
 		maxAge:    o.MaxAge,

@@ -35,10 +35,13 @@ func (s *scheduler) worker(ctx context.Context) {
 		}
 		began := time.Now()
 		d := j.item.delivery
-		a := s.client.attempt(ctx, d.Event.Type, d.Event.Body, buf)
-		v, r := judge(a)
-		if v == untried && ctx.Err() == nil {
-			v, r = retry, resultNetwork // it was not us
+		a, v, r := answer{}, untried, resultStopped
+		if s.clear() {
+			a = s.client.attempt(ctx, d.Event.Type, d.Event.Body, buf)
+			v, r = judge(a)
+			if v == untried && ctx.Err() == nil {
+				v, r = retry, resultNetwork // it was not us
+			}
 		}
 		if v.troubles() {
 			s.jobs.trouble()

@@ -60,6 +60,7 @@ type grammar struct {
 	Drain   drainCmd   `cmd:"" help:"Take no more events and wait until everything is sent, before this host goes away."`
 	Backup  backupCmd  `cmd:"" help:"Have the daemon copy its queue into a directory, while it works."`
 	Check   checkCmd   `cmd:"" help:"Check a queue at rest: every checksum, every book, the conservation law."`
+	Fleet   fleetCmd   `cmd:"" help:"Several daemons on one queue in PostgreSQL: its tables, and who delivers."`
 	Conf    configCmd  `cmd:"" name:"config" help:"See the configuration, and what is wrong with it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 

@@ -36,7 +36,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
 	"trackd/admin"
@@ -46,7 +45,6 @@ import (
 	"trackd/internal/status"
 	"trackd/internal/systemd"
 	"trackd/internal/tuning"
-	"trackd/queue/boltqueue"
 	"trackd/sender"
 )
 
@@ -105,14 +103,7 @@ func New(o Options) (d *Daemon, err error) {
 
 	// The queue comes first: its lock keeps a second daemon from taking the
 	// sockets of the first.
-	q, err := boltqueue.Open(boltqueue.Options{
-		Dir:          cfg.Queue.Dir,
-		MaxBytes:     int64(cfg.Queue.MaxBytes),
-		MinFreeBytes: int64(orNone(cfg.Queue.MinFreeBytes)),
-		RejectBytes:  int64(orNone(cfg.Queue.DeadMaxBytes)),
-		OnCommit:     commitMetrics(registry),
-		Log:          o.Log,
-	})
+	q, err := openBackend(cfg, registry, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +126,7 @@ func New(o Options) (d *Daemon, err error) {
 
 	sending := senderOptions(cfg, o.Version)
 	sending.Queue, sending.Log, sending.Registerer = q, o.Log, registry
+	sending.Clear = q.clear
 	d.sender, err = sender.New(sending)
 	if err != nil {
 		return nil, err
@@ -166,7 +158,7 @@ func New(o Options) (d *Daemon, err error) {
 
 	// The two goroutines that every event passes must turn, or systemd ends us.
 	d.host, err = systemd.New(systemd.Options{
-		Probes: []systemd.Probe{{Name: "queue", Alive: q.Alive}, {Name: "sender", Alive: d.sender.Alive}},
+		Probes: []systemd.Probe{{Name: "queue", Alive: q.alive}, {Name: "sender", Alive: d.sender.Alive}},
 		Status: d.statusLine,
 		Log:    o.Log,
 	})
@@ -194,11 +186,8 @@ func New(o Options) (d *Daemon, err error) {
 			}
 			return d.ingest.Take(raw)
 		},
-		Backup: func(ctx context.Context, dir string) (admin.BackedUp, error) {
-			made, err := q.Backup(ctx, dir)
-			return admin.BackedUp{Dir: dir, Files: made.Files, Bytes: made.Bytes, Account: status.Account(made.Account)}, err
-		},
-		Alive: func(ctx context.Context) error { return errors.Join(q.Alive(ctx), d.sender.Alive(ctx)) },
+		Backup: q.backup,
+		Alive:  func(ctx context.Context) error { return errors.Join(q.alive(ctx), d.sender.Alive(ctx)) },
 		Clients: func() status.Clients {
 			return status.Clients{Connections: conns.status(), Bounced: d.ingest.Bounced(), Excluded: d.ingest.Excluded()}
 		},
@@ -288,19 +277,6 @@ func orNone[T config.ByteSize | time.Duration](bound T) T {
 		return -1
 	}
 	return bound
-}
-
-// commitMetrics observes the commits of the queue.
-func commitMetrics(reg prometheus.Registerer) func(boltqueue.Commit) {
-	with := promauto.With(reg)
-	seconds := with.NewHistogram(prometheus.HistogramOpts{Name: "trackd_commit_duration_seconds",
-		Help: "Time of one commit to disk.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)})
-	events := with.NewHistogram(prometheus.HistogramOpts{Name: "trackd_commit_events",
-		Help: "Events made durable by one commit; 0 for a commit of outcomes alone.", Buckets: prometheus.ExponentialBuckets(1, 4, 9)})
-	return func(c boltqueue.Commit) {
-		seconds.Observe(c.Duration.Seconds())
-		events.Observe(float64(c.Events))
-	}
 }
 
 // senderOptions are what the configuration says of the destination and the way

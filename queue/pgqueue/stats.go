@@ -13,6 +13,60 @@ import (
 	"trackd/queue"
 )
 
+// Shared is what a database says of a queue and of those who share it.
+type Shared struct {
+	queue.Account
+	Drainer string        // who delivers, or did last
+	Epoch   int64         // of its lease
+	Since   time.Time     // when it took over
+	Left    time.Duration // of its lease; 0: nobody delivers
+	Alarms  []string      // what an operator must know, in words
+}
+
+// Inspect reads what a database says of the queue in it, and changes nothing.
+func Inspect(ctx context.Context, url string) (Shared, error) {
+	o := Options{URL: url, Name: "inspection"}.withDefaults()
+	q := &Queue{opts: o, log: o.Log, held: newHolding(), stop: make(chan struct{})}
+	q.alive, q.end = context.WithCancel(ctx)
+	defer q.disconnect()
+	var err error
+	if q.hands, err = connect(ctx, o); err != nil {
+		return Shared{}, fmt.Errorf("inspect queue: %w", err)
+	}
+	if err := checkMigrations(ctx, q.hands.pool); err != nil {
+		return Shared{}, fmt.Errorf("inspect queue: %w", err)
+	}
+	read, err := q.readStats(ctx, q.hands)
+	if err != nil {
+		return Shared{}, fmt.Errorf("inspect queue: %w", err)
+	}
+	s := Shared{Account: read.Account}
+	var left float64
+	var found bool
+	if err := q.hands.run(ctx, "drainer", one(&found, &s.Drainer, &s.Epoch, &s.Since, &left)); err != nil {
+		return Shared{}, fmt.Errorf("inspect queue: %w", err)
+	}
+	s.Drainer, _, _ = strings.Cut(s.Drainer, " ")
+	s.Left = time.Duration(left * float64(time.Second))
+	standby, err := q.checkStandby(ctx)
+	if err != nil {
+		return Shared{}, fmt.Errorf("inspect queue: %w", err)
+	}
+	s.Alarms = alarms(s.Lost, standby)
+	return s, nil
+}
+
+// alarms tells what is wrong with the database.
+func alarms(lost uint64, standby string) (all []string) {
+	if lost > 0 {
+		all = append(all, fmt.Sprintf("the database forgot up to %d acknowledged events: a standby that was behind has been promoted", lost))
+	}
+	if standby != "" {
+		all = append(all, standby)
+	}
+	return all
+}
+
 // maxEventCost is what the largest event is charged.
 const maxEventCost = event.MaxBytes*9/8 + 1_024
 
@@ -45,14 +99,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if read.bytes+q.reserved+maxEventCost > q.opts.MaxBytes {
 		s.Full = fmt.Sprintf("events in the database cost %d bytes of %d allowed", read.bytes+q.reserved, q.opts.MaxBytes)
 	}
-	s.Alarms = slices.Collect(maps.Values(q.trouble))
-	if s.Lost > 0 {
-		s.Alarms = append(s.Alarms, fmt.Sprintf("the database forgot up to %d acknowledged events: a standby that was behind has been promoted", s.Lost))
-	}
-	if standby != "" {
-		s.Alarms = append(s.Alarms, standby)
-	}
-	slices.Sort(s.Alarms)
+	s.Alarms = slices.Sorted(maps.Values(q.trouble))
+	s.Alarms = append(s.Alarms, alarms(s.Lost, standby)...)
 	return s, nil
 }
 
