@@ -147,6 +147,10 @@ func TestABadEnvelopeIsRejectedWhole(t *testing.T) {
 		{"cut off within an item", `{"batch":[{"event":`, Malformed, []string{"found the end of the input at byte 19, allowed " + wantObject}},
 		{"a quote missing in an item", `{"batch":[` + crash + `,{"x":"y},{"z":""}]}`, Malformed, []string{
 			fmt.Sprintf("found invalid character 'z' after object value at byte %d, allowed %s", len(crash)+22, wantObject)}},
+		{"two quotes missing in two items", `{"batch":[{"x":"y},{"z},{}]}`, Malformed, []string{
+			"found invalid character 'z' after object value at byte 21, allowed " + wantObject}},
+		{"brackets closed crosswise in an item", `{"batch":[{"a":[1}],{}]}`, Malformed, []string{
+			"found invalid character '}' after array element at byte 17, allowed " + wantObject}},
 		{"a bracket too many in an item", `{"batch":[{}},{}]}`, Malformed, []string{"found invalid character '}' after array element at byte 12, allowed " + wantObject}},
 		{"a bracket missing in an item", `{"batch":[{"a":[1},{}]}`, Malformed, []string{"found invalid character '}' after array element at byte 17, allowed " + wantObject}},
 		{"no comma between members", `{"batch":[] "context":{}}`, Malformed, []string{"found invalid character '\"' after object value at byte 12, allowed " + wantObject}},
