@@ -179,7 +179,7 @@ log: {level: loud}
 	},
 	"an open door": {
 		host: host{env: enough("TRACKD_INGEST_HTTP=:8484")},
-		want: []string{`TRACKD_INGEST_HTTP: ingest.http: found ":8484", which others can reach, allowed only with a key: set ingest.key_file (TRACKD_INGEST_KEY_FILE) or bind 127.0.0.1`},
+		want: []string{`TRACKD_INGEST_HTTP: ingest.http: found ":8484", which others can reach, allowed only with a key or client certificates: set ingest.key_file (TRACKD_INGEST_KEY_FILE) or ingest.client_ca_file, or bind 127.0.0.1`},
 	},
 	"addresses that are none": {
 		host: host{env: enough("TRACKD_INGEST_HTTP=8484", "TRACKD_ADMIN_HTTP=[::1]:http")},

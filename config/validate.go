@@ -64,7 +64,7 @@ func (l *loader) validateDoors() {
 		return
 	}
 	if host, _, _ := net.SplitHostPort(in.HTTP); in.KeyFile == "" && in.ClientCA == "" && !isLoopback(host) {
-		l.report("ingest.http", fmt.Sprintf("found %q, which others can reach, allowed only with a key: set ingest.key_file (%s) or bind 127.0.0.1",
+		l.report("ingest.http", fmt.Sprintf("found %q, which others can reach, allowed only with a key or client certificates: set ingest.key_file (%s) or ingest.client_ca_file, or bind 127.0.0.1",
 			in.HTTP, l.fields["ingest.key_file"].Env))
 	}
 }

@@ -110,6 +110,9 @@ func TestEveryKindOfBouncedRequestIsSeenByTheOperator(t *testing.T) {
 			if strings.Contains(c.text, "User-Agent") && c.reason != codeBadRequest && c.reason != reasonRejectsFull && all[0].Client != "app/1.0 (test)" {
 				t.Errorf("client %q, want the user agent", all[0].Client)
 			}
+			if c.reason == codeBadRequest && all[0].Client != "127.0.0.1" {
+				t.Errorf("client %q, want its address", all[0].Client)
+			}
 			if n := testutil.ToFloat64(s.metrics.bounced[c.reason]); n != 1 {
 				t.Errorf("%v counted, want 1", n)
 			}

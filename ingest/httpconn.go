@@ -70,7 +70,7 @@ func (c *httpConn) noteHandshake(err error) {
 		return
 	}
 	c.handled.Store(true)
-	c.server.bounced.note(codeTLSHandshake, func() (string, string) { return "", err.Error() })
+	c.server.bounced.note(codeTLSHandshake, func() (string, string) { return c.place.Peer(), err.Error() })
 	record, ok := errors.AsType[tls.RecordHeaderError](err)
 	if !ok || record.Conn == nil {
 		return
@@ -89,7 +89,7 @@ func (c *httpConn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	c.handled.Store(true)
-	c.server.bounced.note(codeBadRequest, func() (string, string) { return "", text })
+	c.server.bounced.note(codeBadRequest, func() (string, string) { return c.place.Peer(), text })
 	if _, err := c.Conn.Write(errorAnswer(status, codeBadRequest, text)); err != nil {
 		return 0, err
 	}
@@ -135,7 +135,7 @@ func ownAnswer(p []byte) (status int, text string, ok bool) {
 // Close notes whether a request was begun that never became one.
 func (c *httpConn) Close() error {
 	if c.begun.Load() && !c.handled.Swap(true) && !c.place.TurnedAway() {
-		c.server.bounced.note(codeUnfinished, func() (string, string) { return "", "the head of a request did not come to its end" })
+		c.server.bounced.note(codeUnfinished, func() (string, string) { return c.place.Peer(), "the head of a request did not come to its end" })
 	}
 	return c.Conn.Close()
 }

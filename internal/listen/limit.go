@@ -283,8 +283,14 @@ func (c *Conn) OnEvict(leave func()) {
 	}
 }
 
-// Peer names the process at the other end, where the system tells.
-func (c *Conn) Peer() string { return owner(c.Conn) }
+// Peer names who is at the other end: a host, or on this one the process, where
+// the system tells.
+func (c *Conn) Peer() string {
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.IP.String()
+	}
+	return owner(c.Conn)
+}
 
 // CloseWrite closes the writing half, if the connection can do that.
 func (c *Conn) CloseWrite() error {

@@ -35,6 +35,6 @@ type Bounced struct {
 	Count  uint64    `json:"count"` // requests, connections, or streams of lines that were ended
 	Since  time.Time `json:"since"`
 	Last   time.Time `json:"last"`
-	Client string    `json:"client,omitempty"` // the user agent, or the process, of one of the last
+	Client string    `json:"client,omitempty"` // the user agent, the process or the address of one of the last
 	Sample string    `json:"sample,omitempty"` // what that was, and what was answered
 }
