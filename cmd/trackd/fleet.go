@@ -69,7 +69,7 @@ func (fleetStatusCmd) Run(w *world) error {
 		found = append(found, errors.New(alarm))
 	}
 	if len(found) > 0 {
-		return &fault{code: exitFailure, err: errors.Join(found...), hint: "trackd status on each daemon says why it does not deliver"}
+		return &fault{code: exitFailure, err: errors.Join(found...), hint: "trackd status on each daemon says how it sees the database"}
 	}
 	return nil
 }
