@@ -18,6 +18,7 @@ type seen struct {
 	bounced map[string]uint64 // turned back, nothing of it is kept
 	dead    map[string]uint64 // kept as dead letters
 	samples map[string]string // of what was turned back
+	closed  map[string]uint64 // idle connections closed for others, by listener
 }
 
 func (d *process) seen() seen {
@@ -35,6 +36,10 @@ func (d *process) seen() seen {
 				Reason, Sample string
 				Count          uint64
 			}
+			Connections []struct {
+				Listener   string
+				ClosedIdle uint64 `json:"closed_idle"`
+			}
 		}
 		DeadLetters struct {
 			ByReason map[string]uint64 `json:"by_reason"`
@@ -43,9 +48,14 @@ func (d *process) seen() seen {
 	if err := json.NewDecoder(resp.Body).Decode(&report); err != nil {
 		d.tb.Fatal(err)
 	}
-	s := seen{bounced: map[string]uint64{}, dead: report.DeadLetters.ByReason, samples: map[string]string{}}
+	s := seen{bounced: map[string]uint64{}, dead: report.DeadLetters.ByReason, samples: map[string]string{}, closed: map[string]uint64{}}
 	for _, b := range report.Clients.Bounced {
 		s.bounced[b.Reason], s.samples[b.Reason] = b.Count, b.Sample
+	}
+	for _, c := range report.Clients.Connections {
+		if c.ClosedIdle > 0 {
+			s.closed[c.Listener] = c.ClosedIdle
+		}
 	}
 	return s
 }

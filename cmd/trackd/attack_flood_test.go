@@ -56,12 +56,12 @@ func TestRubbishLeavesRoomForWhatIsGood(t *testing.T) {
 				s.postRaw("/v1/batch", "", batchOf("", `{}`, 40_000))
 			}
 		}},
-		{"64 MiB of random bytes on the socket, times TRACKD_HOSTILE", func(s *siege) {
+		{fmt.Sprintf("%d MiB of random bytes on the socket", 64*scale), func(s *siege) {
 			for range s.scale {
 				s.sendLines(randomBytes(64 << 20))
 			}
 		}},
-		{"64 MiB of different events that are not wanted, times TRACKD_HOSTILE", func(s *siege) {
+		{fmt.Sprintf("%d MiB of different events that are not wanted", 64*scale), func(s *siege) {
 			for i := range s.scale {
 				var lines bytes.Buffer
 				for j := 0; lines.Len() < 64<<20; j++ {
