@@ -52,7 +52,7 @@ type Upstream struct {
 	Timeout    time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" doc:"for one request, from dialling to the end of the answer"`
 }
 
-// Ingest is the front door.
+// Ingest is where events come in.
 type Ingest struct {
 	Socket      string `yaml:"socket" default:"{runtime}/events.sock" doc:"Unix socket that takes NDJSON; empty turns it off"`
 	SocketMode  Mode   `yaml:"socket_mode" default:"0660" doc:"permissions of socket and http_socket"`
@@ -83,7 +83,7 @@ type Queue struct {
 	PostgresURL Secret // what PostgresURLFile or the credential holds; empty with bolt
 }
 
-// Sender is the back door.
+// Sender is how they are delivered.
 type Sender struct {
 	Rate        float64       `yaml:"rate" default:"250" min:"0.1" doc:"events per second; the sum over all hosts must stay at or below 1000. More than 1000 only where upstream.url is set"`
 	Burst       int           `yaml:"burst" default:"50" min:"1" doc:"events that may go out at once after a pause; more than 1000 only where upstream.url is set"`
@@ -96,7 +96,7 @@ type Sender struct {
 	OrderHold   time.Duration `yaml:"order_hold" default:"5m" min:"1ms" doc:"for how long, while the upstream is open, an event that fails holds up the later ones of its person"`
 }
 
-// Admin is the operator's door.
+// Admin is where operators look and act.
 type Admin struct {
 	Socket string `yaml:"socket" default:"{runtime}/admin.sock" doc:"Unix socket, mode 0600, that may pause, replay and discard; empty turns it off"`
 	HTTP   string `yaml:"http" default:"127.0.0.1:9484" doc:"TCP address of metrics, health and status, read only; empty turns it off"`

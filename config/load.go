@@ -33,7 +33,7 @@ type LoadOptions struct {
 
 	// Environ is the environment as os.Environ returns it, used to find
 	// variables of ours that name no key and those that are set but empty, as
-	// TRACKD_INGEST_HTTP= is to turn a door off. Nil: neither is seen.
+	// TRACKD_INGEST_HTTP= is to turn a listener off. Nil: neither is seen.
 	Environ []string
 
 	// CredentialStores are the directories from which systemd hands the service

@@ -14,7 +14,7 @@ import (
 // is silent about keys that already have a problem.
 func (l *loader) validate() {
 	l.validateURL()
-	l.validateDoors()
+	l.validateListeners()
 	l.validateTLS()
 	l.validateDistinct()
 	l.validateRate()
@@ -52,9 +52,9 @@ func quoteURL(text string) string {
 	return strconv.Quote(text)
 }
 
-// validateDoors wants at least one way in, addresses that can be bound, and a
-// key on a door that the network can reach.
-func (l *loader) validateDoors() {
+// validateListeners wants at least one way in, addresses that can be bound, and a
+// key, or client certificates, on a listener that the network can reach.
+func (l *loader) validateListeners() {
 	in := l.config.Ingest
 	if in.Socket == "" && in.HTTP == "" && in.HTTPSocket == "" {
 		l.reportAt("", "ingest", "socket, http and http_socket are all empty: at least one must be set, or no event can come in")
@@ -115,19 +115,19 @@ func isLoopback(host string) bool {
 func (l *loader) validateDistinct() {
 	in, admin := l.config.Ingest, l.config.Admin
 	taken := map[string]string{}
-	for _, door := range []struct{ key, address string }{
+	for _, listener := range []struct{ key, address string }{
 		{"ingest.socket", cleanPath(in.Socket)},
 		{"ingest.http_socket", cleanPath(in.HTTPSocket)},
 		{"admin.socket", cleanPath(admin.Socket)},
 		{"ingest.http", in.HTTP},
 		{"admin.http", admin.HTTP},
 	} {
-		switch other := taken[door.address]; {
-		case door.address == "", strings.HasSuffix(door.address, ":0"), !l.sound(door.key):
+		switch other := taken[listener.address]; {
+		case listener.address == "", strings.HasSuffix(listener.address, ":0"), !l.sound(listener.key):
 		case other != "":
-			l.report(door.key, fmt.Sprintf("found %q, which %s has too: each needs its own", door.address, other))
+			l.report(listener.key, fmt.Sprintf("found %q, which %s has too: each needs its own", listener.address, other))
 		default:
-			taken[door.address] = door.key
+			taken[listener.address] = listener.key
 		}
 	}
 }
