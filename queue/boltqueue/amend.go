@@ -9,22 +9,23 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // Replay implements [queue.Queue].
 func (q *Queue) Replay(ctx context.Context, filter queue.Filter) (int, error) {
-	return q.amend(ctx, filter, live)
+	return q.amend(ctx, filter, segment.Live)
 }
 
 // Discard implements [queue.Queue].
 func (q *Queue) Discard(ctx context.Context, filter queue.Filter) (int, error) {
-	return q.amend(ctx, filter, discarded)
+	return q.amend(ctx, filter, segment.Discarded)
 }
 
 // amend moves the dead letters that match to another state, chunk by chunk, at
 // most filter.Limit of them.
-func (q *Queue) amend(ctx context.Context, filter queue.Filter, to state) (total int, err error) {
-	may := func(l queue.DeadLetter) bool { return !(to == live && l.AtDoor) && !q.claimed(l.Address) }
+func (q *Queue) amend(ctx context.Context, filter queue.Filter, to segment.State) (total int, err error) {
+	may := func(l queue.DeadLetter) bool { return !(to == segment.Live && l.AtDoor) && !q.claimed(l.Address) }
 	for letters, err := range q.letterChunks(ctx, filter, may) {
 		if err != nil {
 			return total, err
@@ -34,7 +35,7 @@ func (q *Queue) amend(ctx context.Context, filter queue.Filter, to state) (total
 			if filter.Limit > 0 {
 				n = min(n, filter.Limit-total)
 			}
-			changed, _, err := q.alter(addresses(letters[:n]), change{from: dead, to: to})
+			changed, _, err := q.alter(addresses(letters[:n]), change{from: segment.Dead, to: to})
 			total += changed
 			if err != nil || filter.Limit > 0 && total >= filter.Limit {
 				return total, err
@@ -112,7 +113,7 @@ func (q *Queue) replaceChunk(ctx context.Context, letters []queue.DeadLetter,
 	}
 	replacedAt, err := put(ctx, letters)
 	replacedAt = slices.DeleteFunc(slices.Clone(replacedAt), func(at queue.Address) bool { return !slices.Contains(mine, at) })
-	n, _, err2 := q.alter(replacedAt, change{from: dead, to: discarded, claimed: true})
+	n, _, err2 := q.alter(replacedAt, change{from: segment.Dead, to: segment.Discarded, claimed: true})
 	if err == nil {
 		err = err2
 	}
@@ -122,11 +123,11 @@ func (q *Queue) replaceChunk(ctx context.Context, letters []queue.DeadLetter,
 // Erase implements [queue.Queue].
 func (q *Queue) Erase(ctx context.Context, filter queue.Filter, compactNow bool) (erased, inFlight int, err error) {
 	touched := map[uint64]bool{}
-	erase := func(at []queue.Address, from state) error {
+	erase := func(at []queue.Address, from segment.State) error {
 		if filter.Limit > 0 {
 			at = at[:min(len(at), filter.Limit-erased)]
 		}
-		n, leased, err := q.alter(at, change{from: from, to: discarded})
+		n, leased, err := q.alter(at, change{from: from, to: segment.Discarded})
 		erased, inFlight = erased+n, inFlight+leased
 		if n > 0 {
 			touched[at[0].Hi] = true
@@ -139,7 +140,7 @@ func (q *Queue) Erase(ctx context.Context, filter queue.Filter, compactNow bool)
 			for i, d := range events {
 				at[i] = d.Address
 			}
-			err = erase(at, live)
+			err = erase(at, segment.Live)
 		}
 		if err != nil {
 			return erased, inFlight, err
@@ -147,7 +148,7 @@ func (q *Queue) Erase(ctx context.Context, filter queue.Filter, compactNow bool)
 	}
 	for letters, err := range q.letterChunks(ctx, filter, func(l queue.DeadLetter) bool { return !q.claimed(l.Address) }) {
 		if err == nil {
-			err = erase(addresses(letters), dead)
+			err = erase(addresses(letters), segment.Dead)
 		}
 		if err != nil {
 			return erased, inFlight, err
@@ -165,7 +166,7 @@ func (q *Queue) Erase(ctx context.Context, filter queue.Filter, compactNow bool)
 
 // scrub rewrites a segment without the bytes of what is settled. It runs in the
 // writer.
-func (q *Queue) scrub(seg *segment) error {
+func (q *Queue) scrub(seg *segmentState) error {
 	q.mu.Lock()
 	isTail, gone := q.tail == seg, seg.gone
 	q.mu.Unlock()
@@ -175,7 +176,7 @@ func (q *Queue) scrub(seg *segment) error {
 	if isTail {
 		next, err := q.takeSpare()
 		if err != nil {
-			return fmt.Errorf("rewrite segment %d, which takes appends: %w", seg.number, err)
+			return fmt.Errorf("rewrite segment %d, which takes appends: %w", seg.Number, err)
 		}
 		q.follow(next)
 		q.seal(seg)
@@ -187,11 +188,11 @@ func (q *Queue) scrub(seg *segment) error {
 	return q.rewrite(seg, true)
 }
 
-func (q *Queue) segment(number uint64) *segment {
+func (q *Queue) segment(number uint64) *segmentState {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, s := range q.line {
-		if s.number == number {
+		if s.Number == number {
 			return s
 		}
 	}
@@ -200,7 +201,7 @@ func (q *Queue) segment(number uint64) *segment {
 
 // change is what an operator makes of events.
 type change struct {
-	from, to state
+	from, to segment.State
 	claimed  bool // the caller claimed them
 }
 
@@ -225,7 +226,7 @@ func (q *Queue) alter(at []queue.Address, c change) (total, wereLeased int, err 
 				q.mu.Unlock()
 			}
 			rest, n, held, err := q.alterSome(seg, at, c, most)
-			if noRoom(err) && most > 1 {
+			if segment.NoRoom(err) && most > 1 {
 				// Marks that were due delete blocks, whose pages smaller changes fit in.
 				most /= 4
 				for q.flush(seg, time.Now().Add(flushAfter)) {
@@ -245,7 +246,7 @@ func (q *Queue) alter(at []queue.Address, c change) (total, wereLeased int, err 
 // alterSome changes up to most blocks, or so many rejects, and returns
 // what is left to do. Memory follows the disk: until the transaction is durable
 // the events are to everyone what they were. It runs in the writer.
-func (q *Queue) alterSome(seg *segment, at []queue.Address, c change, most int) (rest []queue.Address, n, wereLeased int, err error) {
+func (q *Queue) alterSome(seg *segmentState, at []queue.Address, c change, most int) (rest []queue.Address, n, wereLeased int, err error) {
 	if len(at) == 0 {
 		return nil, 0, 0, nil
 	}
@@ -299,9 +300,9 @@ func (q *Queue) load(k blockKey, use func(*openBlock)) error {
 		}
 		marked := k.seg.marked
 		q.mu.Unlock()
-		blocks, err := k.seg.readBlocks(k.number, k.number+1, nil)
+		blocks, err := k.seg.ReadBlocks(k.number, k.number+1, nil)
 		if err == nil && len(blocks) > 0 {
-			err = blocks[0].damage
+			err = blocks[0].Damage
 		}
 		if err != nil || len(blocks) == 0 {
 			return err
@@ -334,18 +335,18 @@ func (q *Queue) unqueue(b *openBlock) {
 func (m *picked) change(at []queue.Address, c change) {
 	m.to = c.to
 	for _, a := range at {
-		i := int(a.Lo & (blockEvents - 1))
-		if i >= len(m.states) || m.states[i] != c.from {
+		i := int(a.Lo & (segment.BlockEvents - 1))
+		if i >= len(m.States) || m.States[i] != c.from {
 			continue
 		}
-		if l, found := slices.BinarySearchFunc(m.letters, i, byIndex); found {
-			m.letters = slices.Delete(m.letters, l, l+1)
+		if l, found := slices.BinarySearchFunc(m.Letters, i, byIndex); found {
+			m.Letters = slices.Delete(m.Letters, l, l+1)
 		}
-		m.states[i] = c.to
-		m.note(i, nil)
+		m.States[i] = c.to
+		m.Note(i, nil)
 		m.edited = append(m.edited, i)
 	}
-	m.now = tallyOf(m.states, m.letters)
+	m.Now = segment.TallyOf(m.States, m.Letters)
 }
 
 // applyEdits brings memory in step with a change that is durable. Events that
@@ -368,53 +369,53 @@ func (q *Queue) applyEdits(m *picked) {
 		}
 		b.dropLetter(i)
 		q.shift(b, i, m.to)
-		if m.to == live {
+		if m.to == segment.Live {
 			b.seg.oldest = older(b.seg.oldest, b.taken)
 		}
-		if m.to == live && !q.aheadOfCursor(b, i) {
+		if m.to == segment.Live && !q.aheadOfCursor(b, i) {
 			b.seg.replayed.add(b.number)
 		}
 	}
 }
 
 // dropRejects deletes rejects of one segment. It runs in the writer.
-func (q *Queue) dropRejects(seg *segment, at []queue.Address) (n int, err error) {
-	after := seg.stored
+func (q *Queue) dropRejects(seg *segmentState, at []queue.Address) (n int, err error) {
+	after := seg.Stored
 	numbers := make([]uint64, len(at))
 	for i, one := range at {
 		numbers[i] = one.Lo &^ rejectFlag
 	}
 	err = q.step("rejects.commit", func() error {
-		return seg.update(func(tx *bolt.Tx) (err error) {
-			n, err = seg.dropRejects(tx, numbers, &after)
+		return seg.Update(func(tx *bolt.Tx) (err error) {
+			n, err = seg.DropRejects(tx, numbers, &after)
 			return err
 		})
 	})
 	if err != nil {
 		q.writeFailed(seg, err)
-		return 0, fmt.Errorf("discard %d rejects of segment %d: %w", len(at), seg.number, err)
+		return 0, fmt.Errorf("discard %d rejects of segment %d: %w", len(at), seg.Number, err)
 	}
 	q.dropped(seg, after)
 	return n, nil
 }
 
 // dropped brings memory in step after rejects were deleted.
-func (q *Queue) dropped(seg *segment, after book) {
+func (q *Queue) dropped(seg *segmentState, after segment.Counters) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	gone := seg.stored.rejects - after.rejects
-	bytes, samples := seg.stored.rejectBytes-after.rejectBytes, seg.stored.sampleBytes-after.sampleBytes
-	seg.book.dead -= gone
-	seg.book.discarded += gone
-	seg.book.rejects -= gone
-	seg.book.rejectBytes -= bytes
-	seg.book.sampleBytes -= samples
-	for i := range seg.book.deadBy {
-		seg.book.deadBy[i] -= seg.stored.deadBy[i] - after.deadBy[i]
+	gone := seg.Stored.Rejects - after.Rejects
+	bytes, samples := seg.Stored.RejectBytes-after.RejectBytes, seg.Stored.SampleBytes-after.SampleBytes
+	seg.book.Dead -= gone
+	seg.book.Discarded += gone
+	seg.book.Rejects -= gone
+	seg.book.RejectBytes -= bytes
+	seg.book.SampleBytes -= samples
+	for i := range seg.book.DeadBy {
+		seg.book.DeadBy[i] -= seg.Stored.DeadBy[i] - after.DeadBy[i]
 	}
 	q.rejects -= int64(bytes)
 	q.samples -= int64(samples)
-	seg.stored = after
+	seg.Stored = after
 	q.noteWork(seg)
 	nudge(q.kick)
 }

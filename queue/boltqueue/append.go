@@ -9,6 +9,7 @@ import (
 
 	"trackd/event"
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // groupBytes bounds the raw input of one commit, for which a segment that is
@@ -18,9 +19,9 @@ func (o Options) groupBytes() int { return min(4<<20, int(o.segmentBytes/4)) }
 // group is what the next commit will hold: everything that callers brought
 // while the last one was on its way to the disk. There is no timer.
 type group struct {
-	packing
-	blocks                 []*block
-	rejects                []reject
+	segment.Packing
+	blocks                 []*segment.Block
+	rejects                []segment.Reject
 	rejectCost, sampleCost int64
 	bytes                  int
 	callers                int
@@ -30,8 +31,8 @@ type group struct {
 	err                    error         // set before done is closed
 }
 
-func newGroup(p packing, expect int) *group {
-	return &group{packing: p, expect: expect, taken: make(chan struct{}), done: make(chan struct{})}
+func newGroup(p segment.Packing, expect int) *group {
+	return &group{Packing: p, expect: expect, taken: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (g *group) empty() bool { return len(g.blocks) == 0 && len(g.rejects) == 0 }
@@ -40,30 +41,30 @@ func (g *group) empty() bool { return len(g.blocks) == 0 && len(g.rejects) == 0 
 func (g *group) events() int {
 	n := len(g.rejects)
 	for _, b := range g.blocks {
-		n += b.count
+		n += b.Count
 	}
 	return n
 }
 
 // addEvent returns the block that ev went to.
-func (g *group) addEvent(ev event.Event, now time.Time, hint int) *block {
-	size := recordSize(ev)
-	if n := len(g.blocks); n == 0 || g.blocks[n-1].full() {
-		g.blocks = append(g.blocks, newBlock(now, max(hint, size, g.expect), g.packing))
+func (g *group) addEvent(ev event.Event, now time.Time, hint int) *segment.Block {
+	size := segment.RecordSize(ev)
+	if n := len(g.blocks); n == 0 || g.blocks[n-1].Full() {
+		g.blocks = append(g.blocks, segment.NewBlock(now, max(hint, size, g.expect), g.Packing))
 	}
 	b := g.blocks[len(g.blocks)-1]
-	b.add(ev)
+	b.Add(ev)
 	g.bytes += size
 	return b
 }
 
 func (g *group) addReject(r queue.Reject) {
-	stored := rejectOf(r).own()
+	stored := rejectOf(r).Own()
 	g.rejects = append(g.rejects, stored)
-	if stored.reason == reasonSample {
-		g.sampleCost += stored.cost()
+	if stored.Reason == segment.ReasonSample {
+		g.sampleCost += stored.Cost()
 	} else {
-		g.rejectCost += stored.cost()
+		g.rejectCost += stored.Cost()
 	}
 	g.bytes += len(r.Body) + len(r.Detail)
 }
@@ -76,12 +77,12 @@ type intake struct {
 	closed bool
 }
 
-func (in *intake) init(p packing, most int) { in.group, in.most = newGroup(p, 0), most }
+func (in *intake) init(p segment.Packing, most int) { in.group, in.most = newGroup(p, 0), most }
 
 // seat is where a batch went.
 type seat struct {
 	group *group
-	full  []*block // those the batch filled up, to be packed by its caller
+	full  []*segment.Block // those the batch filled up, to be packed by its caller
 }
 
 // add puts a batch of size bytes into the open group and returns where it went,
@@ -99,7 +100,7 @@ func (in *intake) add(b queue.Batch, size int, now time.Time) (s seat, again <-c
 	s.group = g
 	g.callers++
 	for _, ev := range b.Events {
-		if b := g.addEvent(ev, now, size); b.full() {
+		if b := g.addEvent(ev, now, size); b.Full() {
 			s.full = append(s.full, b)
 		}
 	}
@@ -111,7 +112,7 @@ func (in *intake) add(b queue.Batch, size int, now time.Time) (s seat, again <-c
 
 // take hands the open group to the writer, or nil when it is empty. The next
 // is made as p says.
-func (in *intake) take(p packing) *group {
+func (in *intake) take(p segment.Packing) *group {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.group.empty() {
@@ -183,7 +184,7 @@ func (q *Queue) appendPart(ctx context.Context, b queue.Batch) error {
 		case s.group != nil:
 			nudge(q.kick)
 			for _, full := range s.full { // while the writer waits for the disk
-				full.pack()
+				full.Pack()
 			}
 			return await(ctx, s.group)
 		}
@@ -331,11 +332,11 @@ func (q *Queue) Reserve(ctx context.Context, bytes int64) (*queue.Reservation, e
 
 // countAhead notes how many segments the bounds still allow to be made.
 func (q *Queue) countAhead() error {
-	u, err := diskUsage(q.opts.Dir)
+	u, err := segment.DiskUsage(q.opts.Dir)
 	if err != nil {
 		return err
 	}
-	left := min(q.opts.MaxBytes-u.bytes, u.free-max(q.opts.MinFreeBytes, 0))
+	left := min(q.opts.MaxBytes-u.Bytes, u.Free-max(q.opts.MinFreeBytes, 0))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ahead = max(left/q.opts.reservation()-1, 0)
@@ -355,7 +356,7 @@ func (q *Queue) returnCost(rejects, samples int64) {
 // rejectBytes is what rejects cost on disk, samples of not_lifecycle apart.
 func rejectBytes(all []queue.Reject) (rejects, samples int64) {
 	for _, r := range all {
-		if cost := rejectOf(r).cost(); r.Reason == queue.NotLifecycle {
+		if cost := rejectOf(r).Cost(); r.Reason == queue.NotLifecycle {
 			samples += cost
 		} else {
 			rejects += cost
@@ -367,7 +368,7 @@ func rejectBytes(all []queue.Reject) (rejects, samples int64) {
 func batchSize(b queue.Batch) int {
 	size := 0
 	for _, ev := range b.Events {
-		size += recordSize(ev)
+		size += segment.RecordSize(ev)
 	}
 	for _, r := range b.Rejects {
 		size += len(r.Body) + len(r.Detail)

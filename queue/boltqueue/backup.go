@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // Copied tells what a backup holds.
@@ -26,7 +27,7 @@ func (q *Queue) Backup(ctx context.Context, dir string) (done Copied, err error)
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return done, fmt.Errorf("back up to %s: the directory is not empty; name another", dir)
 	}
-	if err := makeDir(dir); err != nil {
+	if err := segment.MakeDir(dir); err != nil {
 		return done, fmt.Errorf("back up to %s: %w", dir, err)
 	}
 	var made []string
@@ -34,11 +35,11 @@ func (q *Queue) Backup(ctx context.Context, dir string) (done Copied, err error)
 		if err = ctx.Err(); err != nil {
 			break
 		}
-		to := segmentPath(dir, seg.number)
-		var counted book
+		to := segment.SegmentPath(dir, seg.Number)
+		var counted segment.Counters
 		var size int64
 		if err = q.learn(seg); err == nil {
-			counted, size, err = seg.copyTo(to)
+			counted, size, err = seg.CopyTo(to)
 		}
 		q.closeIdle()
 		if errors.Is(err, errGone) || errors.Is(err, errAside) {
@@ -54,11 +55,11 @@ func (q *Queue) Backup(ctx context.Context, dir string) (done Copied, err error)
 		done.Account = done.Account.Add(accountOf(counted))
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = segment.SyncDir(dir)
 	}
 	if err != nil {
 		for _, path := range made {
-			err = errors.Join(err, remove(path))
+			err = errors.Join(err, segment.Remove(path))
 		}
 		return Copied{}, fmt.Errorf("back up to %s: %w", dir, err)
 	}

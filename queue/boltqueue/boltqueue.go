@@ -35,6 +35,14 @@ import (
 	"time"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
+)
+
+// ErrNewer and ErrOlder mean that another trackd wrote the queue, in a format
+// this one does not know. Nothing was touched.
+var (
+	ErrNewer = segment.ErrNewer
+	ErrOlder = segment.ErrOlder
 )
 
 // Defaults of Options.
@@ -72,7 +80,7 @@ func (o Options) withDefaults() Options {
 	defaultTo(&o.MaxBytes, DefaultMaxBytes)
 	defaultTo(&o.MinFreeBytes, DefaultMinFreeBytes)
 	defaultTo(&o.RejectBytes, DefaultRejectBytes)
-	defaultTo(&o.segmentBytes, defaultSegmentBytes)
+	defaultTo(&o.segmentBytes, segment.DefaultSegmentBytes)
 	o.RejectBytes = min(o.RejectBytes, o.MaxBytes/4)
 	if o.OnCommit == nil {
 		o.OnCommit = func(Commit) {}
@@ -106,7 +114,7 @@ type Queue struct {
 	log  *slog.Logger
 	lock *os.File // held until Close
 
-	packer *packer
+	packer *segment.Packer
 
 	intake      intake        // the way in: what the next commit will hold
 	kick        chan struct{} // capacity 1: there is work for the writer
@@ -123,16 +131,16 @@ type Queue struct {
 
 	verifying sync.Mutex // held while a file is verified and repaired: one at a time, and none after Close
 
-	spares  sync.Mutex // guards spare and its making
-	spare   *segment   // born ahead, not in the line yet
-	highest uint64     // number given last: none is given twice in one process
+	spares  sync.Mutex    // guards spare and its making
+	spare   *segmentState // born ahead, not in the line yet
+	highest uint64        // number given last: none is given twice in one process
 
 	// mu guards everything below, and the fields of segments and open blocks
 	// that say so. It is never held over I/O.
 	mu       sync.Mutex
-	line     []*segment // oldest first
-	tail     *segment   // takes appends; last of the line; nil: none can
-	removed  []*segment // out of the line, file not unlinked yet
+	line     []*segmentState // oldest first
+	tail     *segmentState   // takes appends; last of the line; nil: none can
+	removed  []*segmentState // out of the line, file not unlinked yet
 	open     map[blockKey]*openBlock
 	held     map[queue.Address]*heldEvent // leased and not settled
 	returned heldHeap                     // of held
@@ -147,13 +155,13 @@ type Queue struct {
 	entering int64     // what other appends in progress will take
 	ahead    int64     // segments that the bounds still allow, when last counted
 	cache    cache
-	full     string            // why ErrFull; "" when there is room
-	alarms   map[string]string // by what they are about
-	rejects  int64             // what rejects cost on disk, stored or about to be; samples not counted
-	samples  int64             // the same of rejects of not_lifecycle
-	nDirty   int               // open blocks to be flushed to healthy segments
-	work     map[*segment]bool // segments the writer may have to do something about
-	disk     diskState         // as Stats saw it last
+	full     string                 // why ErrFull; "" when there is room
+	alarms   map[string]string      // by what they are about
+	rejects  int64                  // what rejects cost on disk, stored or about to be; samples not counted
+	samples  int64                  // the same of rejects of not_lifecycle
+	nDirty   int                    // open blocks to be flushed to healthy segments
+	work     map[*segmentState]bool // segments the writer may have to do something about
+	disk     diskState              // as Stats saw it last
 }
 
 var _ queue.Queue = (*Queue)(nil)
@@ -167,7 +175,7 @@ func Open(opts Options) (*Queue, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("queue options: %w", err)
 	}
-	packer, err := newPacker()
+	packer, err := segment.NewPacker()
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
@@ -175,7 +183,7 @@ func Open(opts Options) (*Queue, error) {
 		opts: opts, log: opts.Log, packer: packer,
 		kick: make(chan struct{}, 1), ops: make(chan func()), tend: make(chan struct{}, 1),
 		wake: make(chan struct{}, 1), lessee: make(chan struct{}, 1), stop: make(chan struct{}),
-		open: map[blockKey]*openBlock{}, held: map[queue.Address]*heldEvent{}, claims: map[queue.Address]bool{}, work: map[*segment]bool{}, alarms: map[string]string{},
+		open: map[blockKey]*openBlock{}, held: map[queue.Address]*heldEvent{}, claims: map[queue.Address]bool{}, work: map[*segmentState]bool{}, alarms: map[string]string{},
 	}
 	q.intake.init(q.packing(), opts.groupBytes())
 	q.cache.init()
@@ -188,10 +196,10 @@ func Open(opts Options) (*Queue, error) {
 // start takes the directory and the newest segment; the others are read in
 // the background.
 func (q *Queue) start() error {
-	if err := prepareDir(q.opts.Dir); err != nil {
+	if err := segment.PrepareDir(q.opts.Dir); err != nil {
 		return err
 	}
-	warning, err := judgeMedium(q.opts.Dir)
+	warning, err := segment.JudgeMedium(q.opts.Dir)
 	if err != nil {
 		return err
 	}
@@ -247,16 +255,16 @@ func (q *Queue) closeFiles() error {
 	q.spares.Unlock()
 	var errs []error
 	for _, s := range all {
-		errs = append(errs, s.end(queue.ErrClosed))
+		errs = append(errs, s.End(queue.ErrClosed))
 	}
 	return errors.Join(errs...)
 }
 
 // segments copies the line.
-func (q *Queue) segments() []*segment {
+func (q *Queue) segments() []*segmentState {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return append([]*segment(nil), q.line...)
+	return append([]*segmentState(nil), q.line...)
 }
 
 // isClosed reports whether Close has begun.
@@ -277,7 +285,7 @@ func nudge(c chan struct{}) {
 	}
 }
 
-func (q *Queue) syncDir() error { return syncDir(q.opts.Dir) }
+func (q *Queue) syncDir() error { return segment.SyncDir(q.opts.Dir) }
 
 // raise sets the alarm about a subject and logs it, once.
 func (q *Queue) raise(about, text string) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // Report is what Check found.
@@ -39,7 +40,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int)) (Rep
 		return Report{}, fmt.Errorf("check the queue: %w", err)
 	}
 	defer func() { _ = unlock(held) }() // the lock goes with the process at the latest
-	numbers, err := segmentNumbers(dir)
+	numbers, err := segment.SegmentNumbers(dir)
 	if err != nil {
 		return Report{}, fmt.Errorf("check the queue: %w", err)
 	}
@@ -72,16 +73,16 @@ func (r *Report) add(s SegmentReport) {
 }
 
 func checkSegment(dir string, number uint64) SegmentReport {
-	s := newFile(dir, number, nil, false)
-	report := SegmentReport{File: filepath.Base(s.path)}
-	if info, err := os.Stat(s.path); err == nil {
+	s := segment.NewFile(dir, number, nil, false)
+	report := SegmentReport{File: filepath.Base(s.Path)}
+	if info, err := os.Stat(s.Path); err == nil {
 		report.Bytes = info.Size()
 	}
-	in, err := s.inspect()
+	in, err := s.Verify()
 	if err != nil {
 		report.Problem = err.Error()
 	}
-	report.Account = accountOf(in.book)
+	report.Account = accountOf(in.Counters)
 	return report
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"trackd/queue/boltqueue/segment"
 )
 
 // UsedPages lists the branch pages of a sound segment file and the leaf pages
@@ -20,56 +22,56 @@ func UsedPages(path string) (branches, leaves []int64, freelist int64, err error
 		return nil, nil, 0, err
 	}
 	file := bytes.NewReader(raw)
-	p, err := openPages(file, file.Size())
+	p, err := segment.OpenPages(file, file.Size())
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	free, err := p.freePages()
+	free, err := p.FreePages()
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	for id := uint64(2); id < p.meta.end; {
-		head := raw[int64(id)*p.meta.pageSize:]
+	for id := uint64(2); id < p.Meta.End; {
+		head := raw[int64(id)*p.Meta.PageSize:]
 		if slices.Contains(free, id) {
 			id++
 			continue
 		}
 		switch binary.LittleEndian.Uint16(head[8:]) {
-		case flagBranch:
+		case segment.FlagBranch:
 			branches = append(branches, int64(id))
-		case flagLeaf:
-			if bytes.Contains(head[:p.meta.pageSize], []byte{'t', 'k', 'd', '1', byte(kindBlock)}) {
+		case segment.FlagLeaf:
+			if bytes.Contains(head[:p.Meta.PageSize], []byte{'t', 'k', 'd', '1', byte(segment.KindBlock)}) {
 				leaves = append(leaves, int64(id))
 			}
 		}
 		id += 1 + uint64(binary.LittleEndian.Uint32(head[12:]))
 	}
-	return branches, leaves, int64(p.meta.freelist), nil
+	return branches, leaves, int64(p.Meta.Freelist), nil
 }
 
 // UsedBytes is how much of a sound segment file bbolt uses.
 func UsedBytes(raw []byte) (int64, error) {
 	file := bytes.NewReader(raw)
-	p, err := openPages(file, file.Size())
+	p, err := segment.OpenPages(file, file.Size())
 	if err != nil {
 		return 0, err
 	}
-	return int64(p.meta.end) * p.meta.pageSize, nil
+	return int64(p.Meta.End) * p.Meta.PageSize, nil
 }
 
 // Examine does to the bytes of a segment file what a start does before bbolt
 // opens it: the walk, and the scan when the walk found damage.
 func Examine(raw []byte) error {
 	file := bytes.NewReader(raw)
-	_, err := inspectPages(file, file.Size())
+	_, err := segment.InspectPages(file, file.Size())
 	if err == nil {
 		return nil
 	}
-	found, newer := scan(file, file.Size())
+	found, newer := segment.Scan(file, file.Size())
 	if newer != nil {
 		return newer
 	}
-	if b, _ := found.settle(); !b.balances() {
+	if b, _ := found.Settle(); !b.Balances() {
 		return fmt.Errorf("the book of what was saved does not balance: %+v", b)
 	}
 	return err
@@ -82,34 +84,34 @@ func Age(path string, years uint64) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		segment := tx.Bucket([]byte(bucketSegment))
-		f, err := parseFrame(segment.Get([]byte(keyHead)), kindHead, 0, 0)
+		bucket := tx.Bucket([]byte(segment.BucketSegment))
+		f, err := segment.ParseFrame(bucket.Get([]byte(segment.KeyHead)), segment.KindHead, 0, 0)
 		if err != nil {
 			return err
 		}
-		r := reader{buf: f.payload}
-		version, number := r.uvarint(), r.uvarint()
-		f.payload = binary.AppendUvarint(binary.AppendUvarint(nil, version+years), number)
-		return segment.Put([]byte(keyHead), f.encode())
+		r := segment.Reader{Buf: f.Payload}
+		version, number := r.Uvarint(), r.Uvarint()
+		f.Payload = binary.AppendUvarint(binary.AppendUvarint(nil, version+years), number)
+		return bucket.Put([]byte(segment.KeyHead), f.Encode())
 	})
 	return errors.Join(err, db.Close())
 }
 
 // ErrDamaged is what every failed check wraps.
-var ErrDamaged = errDamaged
+var ErrDamaged = segment.ErrDamaged
 
 // ReadAll has bbolt read every item of a segment file.
 func ReadAll(dir string, raw []byte) error {
-	path := segmentPath(dir, 1)
+	path := segment.SegmentPath(dir, 1)
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		return err
 	}
-	db, err := bolt.Open(path, 0o600, (&file{}).options())
+	db, err := bolt.Open(path, 0o600, (&segment.File{}).Options())
 	if err != nil {
 		return err
 	}
 	err = db.View(func(tx *bolt.Tx) error {
-		for _, name := range bucketNames() {
+		for _, name := range segment.BucketNames() {
 			bucket := tx.Bucket([]byte(name))
 			if bucket == nil {
 				return fmt.Errorf("no bucket %q", name)
@@ -118,7 +120,7 @@ func ReadAll(dir string, raw []byte) error {
 				if got := bucket.Get(key); !bytes.Equal(got, value) {
 					return fmt.Errorf("bucket %q: key %x lists one thing and gets another", name, key)
 				}
-				return checkFrame(name, key, value)
+				return segment.CheckFrame(name, key, value)
 			})
 			if err != nil {
 				return err
@@ -131,13 +133,13 @@ func ReadAll(dir string, raw []byte) error {
 
 // Findable counts the events and rejects that a scan of a file finds.
 func Findable(file io.ReaderAt, size int64) int {
-	found, err := scan(file, size)
+	found, err := segment.Scan(file, size)
 	if err != nil {
 		return 0
 	}
-	n := len(found.places(kindReject))
-	for _, p := range found.places(kindBlock) {
-		n += int(found.frames[p].count)
+	n := len(found.Places(segment.KindReject))
+	for _, p := range found.Places(segment.KindBlock) {
+		n += int(found.Frames[p].Count)
 	}
 	return n
 }

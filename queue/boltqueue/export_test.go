@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"trackd/event"
+	"trackd/queue/boltqueue/segment"
 )
 
 // Knobs reach what only tests may turn.
@@ -73,14 +74,14 @@ func (q *Queue) Flush() error {
 func (q *Queue) tidy() (bool, error) {
 	q.spares.Lock()
 	defer q.spares.Unlock()
-	numbers, err := segmentNumbers(q.opts.Dir)
+	numbers, err := segment.SegmentNumbers(q.opts.Dir)
 	if err != nil {
 		return false, err
 	}
 	line := q.segments()
 	return !slices.ContainsFunc(numbers, func(n uint64) bool {
-		inLine := slices.ContainsFunc(line, func(s *segment) bool { return s.number == n })
-		return !inLine && (q.spare == nil || q.spare.number != n)
+		inLine := slices.ContainsFunc(line, func(s *segmentState) bool { return s.Number == n })
+		return !inLine && (q.spare == nil || q.spare.Number != n)
 	}), nil
 }
 
@@ -92,7 +93,7 @@ type Make struct {
 
 // MakeOf tells how the segment file at path is made; it must be sound.
 func MakeOf(path string) (Make, error) {
-	in, err := inspect(path)
+	in, err := segment.Verify(path)
 	if err != nil {
 		return Make{}, err
 	}
@@ -100,18 +101,18 @@ func MakeOf(path string) (Make, error) {
 	if err != nil {
 		return Make{}, err
 	}
-	p, err := openPages(bytes.NewReader(raw), int64(len(raw)))
+	p, err := segment.OpenPages(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
 		return Make{}, err
 	}
 	m := Make{Codecs: map[uint8]int{}}
-	err = p.walk(func(bucket string, key, value []byte) error {
-		if bucket != bucketBlocks {
+	err = p.Walk(func(bucket string, key, value []byte) error {
+		if bucket != segment.BucketBlocks {
 			return nil
 		}
-		f, err := parseFrame(value, kindBlock, in.identity, keyNumber(key))
+		f, err := segment.ParseFrame(value, segment.KindBlock, in.Identity, segment.KeyNumber(key))
 		m.Blocks++
-		m.Codecs[f.codec]++
+		m.Codecs[f.Codec]++
 		return err
 	})
 	return m, err
@@ -119,48 +120,48 @@ func MakeOf(path string) (Make, error) {
 
 // Rewrite copies the segment file at one path to another, as thinning does.
 func Rewrite(from, to string) error {
-	seg := &file{}
-	db, err := openBolt(from, seg.options())
+	seg := &segment.File{}
+	db, err := segment.OpenBolt(from, seg.Options())
 	if err != nil {
 		return err
 	}
-	return errors.Join(copyInto(to, db, seg, false), db.Close())
+	return errors.Join(segment.CopyInto(to, db, seg, false), db.Close())
 }
 
 // Blocks packs and unpacks the blocks of events that pass through, or wait.
-type Blocks struct{ packing }
+type Blocks struct{ segment.Packing }
 
 // NewBlocks returns Blocks with a packer of their own.
 func NewBlocks(wait bool) (Blocks, error) {
-	p, err := newPacker()
-	b := Blocks{packing{packer: p}}
+	p, err := segment.NewPacker()
+	b := Blocks{segment.Packing{Packer: p}}
 	if wait {
-		b.stay = waiting
+		b.Stay = segment.Waiting
 	}
 	return b, err
 }
 
 // Full is how many bytes of events fill a block.
-func (b Blocks) Full() int { return b.stay.blockBytes() }
+func (b Blocks) Full() int { return b.Stay.BlockBytes() }
 
 // Pack makes a block of events and returns it as stored.
 func (b Blocks) Pack(events []event.Event) []byte {
-	block := newBlock(time.Now(), 2*b.Full(), b.packing)
+	block := segment.NewBlock(time.Now(), 2*b.Full(), b.Packing)
 	for _, ev := range events {
-		block.add(ev)
+		block.Add(ev)
 	}
-	return block.value(1, 1)
+	return block.Value(1, 1)
 }
 
 // Unpack takes a block as stored apart.
 func (b Blocks) Unpack(stored []byte) ([]event.Event, error) {
-	f, err := parseFrame(stored, kindBlock, 1, 1)
+	f, err := segment.ParseFrame(stored, segment.KindBlock, 1, 1)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := f.unpack(b.packer)
+	raw, err := f.Unpack(b.Packer)
 	if err != nil {
 		return nil, err
 	}
-	return decodeBlock(raw, int(f.count))
+	return segment.DecodeBlock(raw, int(f.Count))
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"trackd/queue/boltqueue/segment"
 )
 
 const (
@@ -51,14 +53,14 @@ func (q *Queue) flushDue(now time.Time) time.Duration {
 
 // withWork returns the segments the writer may have to do something about,
 // oldest first.
-func (q *Queue) withWork() []*segment {
+func (q *Queue) withWork() []*segmentState {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(q.work), func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	return slices.SortedFunc(maps.Keys(q.work), func(a, b *segmentState) int { return cmp.Compare(a.Number, b.Number) })
 }
 
 // workDone forgets that there was work to do for a segment, if there is none.
-func (q *Queue) workDone(seg *segment) {
+func (q *Queue) workDone(seg *segmentState) {
 	thin := q.thinnable(seg)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -69,10 +71,10 @@ func (q *Queue) workDone(seg *segment) {
 
 // noteWork has the writer look at a segment in its next turn. The caller holds
 // mu.
-func (q *Queue) noteWork(seg *segment) { q.work[seg] = true }
+func (q *Queue) noteWork(seg *segmentState) { q.work[seg] = true }
 
 // flushNeeded reports whether a segment has marks that should not wait.
-func (q *Queue) flushNeeded(seg *segment, now time.Time) bool {
+func (q *Queue) flushNeeded(seg *segmentState, now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if seg.failed != nil || len(seg.dirty) == 0 || now.Before(seg.held) {
@@ -91,7 +93,7 @@ func (q *Queue) flushNeeded(seg *segment, now time.Time) bool {
 }
 
 // flush marks up to flushBlocks blocks of seg and reports success.
-func (q *Queue) flush(seg *segment, now time.Time) bool {
+func (q *Queue) flush(seg *segmentState, now time.Time) bool {
 	marks := q.pickMarks(seg, now, true)
 	if len(marks) == 0 {
 		return false
@@ -100,17 +102,17 @@ func (q *Queue) flush(seg *segment, now time.Time) bool {
 }
 
 // putAll marks the picked blocks in one transaction of their own.
-func (q *Queue) putAll(seg *segment, marks []picked) error {
-	begin, after := time.Now(), seg.stored
+func (q *Queue) putAll(seg *segmentState, marks []picked) error {
+	begin, after := time.Now(), seg.Stored
 	err := q.step(markingPoint(marks), func() error {
-		return seg.update(func(tx *bolt.Tx) error { return seg.putMarks(tx, markings(marks), &after) })
+		return seg.Update(func(tx *bolt.Tx) error { return seg.PutMarks(tx, markings(marks), &after) })
 	})
 	q.opts.OnCommit(Commit{Duration: time.Since(begin), Err: err})
 	if err != nil {
 		q.unpickMarks(seg, marks)
 		q.holdOff(seg)
 		q.writeFailed(seg, err)
-		return fmt.Errorf("mark %d blocks of segment %d: %w", len(marks), seg.number, err)
+		return fmt.Errorf("mark %d blocks of segment %d: %w", len(marks), seg.Number, err)
 	}
 	q.markedThrough(seg, marks, after)
 	q.release(seg)
@@ -120,7 +122,7 @@ func (q *Queue) putAll(seg *segment, marks []picked) error {
 // markingPoint is the fault point of a transaction that stores marks.
 func markingPoint(marks []picked) string {
 	switch {
-	case slices.ContainsFunc(marks, func(m picked) bool { return len(m.edited) > 0 && m.to == live }):
+	case slices.ContainsFunc(marks, func(m picked) bool { return len(m.edited) > 0 && m.to == segment.Live }):
 		return "replay.commit"
 	case slices.ContainsFunc(marks, func(m picked) bool { return len(m.edited) > 0 }):
 		return "discard.commit"
@@ -132,20 +134,20 @@ func markingPoint(marks []picked) string {
 }
 
 // holdOff puts off the next flush of a segment that had no room for marks.
-func (q *Queue) holdOff(seg *segment) {
+func (q *Queue) holdOff(seg *segmentState) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.held = time.Now().Add(heldRetry)
 }
 
 // release ends the hold and its alarm.
-func (q *Queue) release(seg *segment) {
+func (q *Queue) release(seg *segmentState) {
 	q.mu.Lock()
 	was := !seg.held.IsZero()
 	seg.held = time.Time{}
 	q.mu.Unlock()
 	if was {
-		q.lower(fmt.Sprintf("segment %d", seg.number))
+		q.lower(fmt.Sprintf("segment %d", seg.Number))
 	}
 }
 
@@ -182,10 +184,10 @@ func (q *Queue) flushAll() {
 const idleRollBytes = 4 << 20
 
 // isEmpty reports whether nothing in a segment is worth keeping.
-func (q *Queue) isEmpty(seg *segment) bool {
+func (q *Queue) isEmpty(seg *segmentState) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return seg.book.empty()
+	return seg.book.Empty()
 }
 
 // rollIdle leaves a tail that has grown and holds next to nothing any more, so
@@ -193,8 +195,8 @@ func (q *Queue) isEmpty(seg *segment) bool {
 func (q *Queue) rollIdle() {
 	q.mu.Lock()
 	tail := q.tail
-	roll := tail != nil && tail.size > min(idleRollBytes, q.opts.segmentBytes/2) &&
-		(tail.book.empty() || tail.size-tail.free <= tail.size/8)
+	roll := tail != nil && tail.Size > min(idleRollBytes, q.opts.segmentBytes/2) &&
+		(tail.book.Empty() || tail.Size-tail.Free <= tail.Size/8)
 	q.mu.Unlock()
 	if !roll {
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // fullRecheck is how often the keeper looks whether a full queue has room
@@ -56,12 +57,12 @@ func (q *Queue) learnAll() (known bool) {
 			err = q.do(func() error { return q.sealLate(seg) })
 		}
 		q.closeIdle()
-		about := "reading " + filepath.Base(seg.path)
+		about := "reading " + filepath.Base(seg.Path)
 		if err == nil || errors.Is(err, errAside) || errors.Is(err, queue.ErrClosed) {
 			q.lower(about) // set aside with an alarm of its own
 			continue
 		}
-		q.raise(about, fmt.Sprintf("%s cannot be read now: %v; this is tried again every second", seg.path, err))
+		q.raise(about, fmt.Sprintf("%s cannot be read now: %v; this is tried again every second", seg.Path, err))
 		known = false
 	}
 	nudge(q.wake)
@@ -102,13 +103,13 @@ func (q *Queue) reopen() {
 // retire takes an empty segment that is not the tail out of the line. Its
 // book balances alone, so the account of the files that stay still does. Marks
 // that were not flushed yet need not be. Called by the writer only.
-func (q *Queue) retire(seg *segment) {
+func (q *Queue) retire(seg *segmentState) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if seg == q.tail || !seg.known || !seg.book.empty() || !slices.Contains(q.line, seg) {
+	if seg == q.tail || !seg.known || !seg.book.Empty() || !slices.Contains(q.line, seg) {
 		return
 	}
-	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
+	q.line = slices.DeleteFunc(q.line, func(s *segmentState) bool { return s == seg })
 	q.removed = append(q.removed, seg)
 	seg.gone = true
 	delete(q.work, seg)
@@ -118,7 +119,7 @@ func (q *Queue) retire(seg *segment) {
 
 // forget drops what memory holds of a segment whose events are all settled.
 // The caller holds mu.
-func (q *Queue) forget(seg *segment) {
+func (q *Queue) forget(seg *segmentState) {
 	if seg.failed == nil {
 		q.nDirty -= len(seg.dirty)
 	}
@@ -138,9 +139,9 @@ func (q *Queue) sweep() {
 	q.removed = nil
 	q.mu.Unlock()
 	for _, seg := range gone {
-		about := "removing " + filepath.Base(seg.path)
+		about := "removing " + filepath.Base(seg.Path)
 		if err := q.unlink(seg); err != nil {
-			q.raise(about, fmt.Sprintf("%s is empty and could not be removed, which is tried again: %v", seg.path, err))
+			q.raise(about, fmt.Sprintf("%s is empty and could not be removed, which is tried again: %v", seg.Path, err))
 			q.mu.Lock()
 			q.removed = append(q.removed, seg)
 			q.mu.Unlock()
@@ -154,12 +155,12 @@ func (q *Queue) sweep() {
 	q.closeIdle()
 }
 
-func (q *Queue) unlink(seg *segment) error {
-	if err := seg.end(errGone); err != nil {
+func (q *Queue) unlink(seg *segmentState) error {
+	if err := seg.End(errGone); err != nil {
 		return err
 	}
 	// An earlier attempt may have got this far.
-	err := q.step("unlink.remove", func() error { return remove(seg.path) })
+	err := q.step("unlink.remove", func() error { return segment.Remove(seg.Path) })
 	if err != nil {
 		return err
 	}
@@ -173,31 +174,31 @@ var errGone = errors.New("segment is gone")
 // entered longest ago.
 func (q *Queue) closeIdle() {
 	q.mu.Lock()
-	var idle []*segment
+	var idle []*segmentState
 	for _, s := range q.line {
 		if s != q.tail && s != q.cursor.seg {
 			idle = append(idle, s)
 		}
 	}
 	q.mu.Unlock()
-	idle = slices.DeleteFunc(idle, func(s *segment) bool { return s.lastUsed().IsZero() })
+	idle = slices.DeleteFunc(idle, func(s *segmentState) bool { return s.lastUsed().IsZero() })
 	if len(idle) <= maxOpen {
 		return
 	}
-	slices.SortFunc(idle, func(a, b *segment) int { return a.lastUsed().Compare(b.lastUsed()) })
+	slices.SortFunc(idle, func(a, b *segmentState) int { return a.lastUsed().Compare(b.lastUsed()) })
 	for _, s := range idle[:len(idle)-maxOpen] {
-		if err := s.close(); err != nil {
-			q.log.Warn("segment not closed", "segment", s.number, "error", err)
+		if err := s.Close(); err != nil {
+			q.log.Warn("segment not closed", "segment", s.Number, "error", err)
 		}
 	}
 }
 
 // lastUsed is when somebody last entered an open segment; zero when closed.
-func (s *segment) lastUsed() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.db == nil {
+func (s *segmentState) lastUsed() time.Time {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if s.Db == nil {
 		return time.Time{}
 	}
-	return s.used
+	return s.Used
 }

@@ -11,6 +11,7 @@ import (
 
 	"trackd/event"
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 const (
@@ -25,12 +26,12 @@ const (
 
 // blockKey names a block in memory.
 type blockKey struct {
-	seg    *segment
+	seg    *segmentState
 	number uint64
 }
 
 func (k blockKey) address(index int) queue.Address {
-	return queue.Address{Hi: k.seg.number, Lo: k.number<<16 | uint64(index)}
+	return queue.Address{Hi: k.seg.Number, Lo: k.number<<16 | uint64(index)}
 }
 
 // rejectFlag in the low half of an address says that it names a reject.
@@ -40,18 +41,18 @@ const rejectFlag = 1 << 63
 // became of its events, ahead of the disk. Guarded by Queue.mu.
 type openBlock struct {
 	blockKey
-	marks
+	segment.Marks
 	taken   time.Time
-	held    []bool    // by index: in Queue.held
-	nHeld   int       // how many are
-	now     tally     // of states and letters
-	stored  tally     // what the file says
-	since   time.Time // when it began to differ from the file; zero: it does not
-	flushed bool      // being written at this moment
+	held    []bool        // by index: in Queue.held
+	nHeld   int           // how many are
+	now     segment.Tally // of states and letters
+	stored  segment.Tally // what the file says
+	since   time.Time     // when it began to differ from the file; zero: it does not
+	flushed bool          // being written at this moment
 }
 
 // settled reports whether nothing in the block is worth keeping.
-func (b *openBlock) settled() bool { return b.now.by[live] == 0 && b.now.by[dead] == 0 }
+func (b *openBlock) settled() bool { return b.now.By[segment.Live] == 0 && b.now.By[segment.Dead] == 0 }
 
 // whereabouts says where a held event is.
 type whereabouts uint8
@@ -293,36 +294,36 @@ func (q *Queue) recall(due []*heldEvent) []queue.Delivery {
 // passes reports whether an error may be gone at the next try: anything but
 // damage, a segment that is gone, and the end of the queue.
 func passes(err error) bool {
-	return err != nil && !errors.Is(err, errDamaged) && !errors.Is(err, errGone) && !errors.Is(err, queue.ErrClosed)
+	return err != nil && !errors.Is(err, segment.ErrDamaged) && !errors.Is(err, errGone) && !errors.Is(err, queue.ErrClosed)
 }
 
 // delivery is an event of b with the evidence against it. The caller holds
 // Queue.mu.
 func (b *openBlock) delivery(index int, ev event.Event) queue.Delivery {
 	d := queue.Delivery{Address: b.address(index), Event: ev, Taken: b.taken}
-	addEvidence(&d, b.evidence[index])
+	addEvidence(&d, b.Evidence[index])
 	return d
 }
 
-func addEvidence(d *queue.Delivery, e *evidence) {
+func addEvidence(d *queue.Delivery, e *segment.Evidence) {
 	if e == nil {
 		return
 	}
-	d.Attempts, d.Strikes, d.FirstFailed, d.LastStatus, d.Successes = e.attempts, e.strikes, e.firstFailed, e.status, e.successes
-	if e.attempts > 0 || e.detail != (unique.Handle[string]{}) {
-		d.LastDetail = e.detail.Value()
+	d.Attempts, d.Strikes, d.FirstFailed, d.LastStatus, d.Successes = e.Attempts, e.Strikes, e.FirstFailed, e.Status, e.Successes
+	if e.Attempts > 0 || e.Detail != (unique.Handle[string]{}) {
+		d.LastDetail = e.Detail.Value()
 	}
 }
 
 // readEvents brings the events of one block back from the disk; none when the
 // block is gone.
 func (q *Queue) readEvents(k blockKey) ([]event.Event, error) {
-	blocks, err := k.seg.readBlocks(k.number, k.number+1, nil)
+	blocks, err := k.seg.ReadBlocks(k.number, k.number+1, nil)
 	if err == nil && len(blocks) > 0 {
-		err = blocks[0].damage
+		err = blocks[0].Damage
 	}
 	if err != nil || len(blocks) == 0 {
 		return nil, err
 	}
-	return decodeBlock(blocks[0].raw, blocks[0].count)
+	return segment.DecodeBlock(blocks[0].Raw, blocks[0].Count)
 }

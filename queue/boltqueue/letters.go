@@ -10,6 +10,7 @@ import (
 
 	"trackd/event"
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // DeadLetters implements [queue.Queue].
@@ -79,7 +80,7 @@ func (c *chunk[T]) add(item T, addr queue.Address, body *[]byte, own func(*T, []
 
 // walk reads segment by segment, chunk by chunk, and yields what matches.
 func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
-	read func(seg *segment, after uint64, c *chunk[T]) error, match func(T) bool) iter.Seq2[[]T, error] {
+	read func(seg *segmentState, after uint64, c *chunk[T]) error, match func(T) bool) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		if q.isClosed() {
 			yield(nil, queue.ErrClosed)
@@ -87,11 +88,11 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 		}
 		defer q.closeIdle()
 		for _, seg := range q.segments() {
-			if seg.number < filter.After.Hi {
+			if seg.Number < filter.After.Hi {
 				continue
 			}
 			var after uint64
-			if seg.number == filter.After.Hi {
+			if seg.Number == filter.After.Hi {
 				after = filter.After.Lo
 			}
 			for done := false; !done; {
@@ -105,7 +106,7 @@ func walk[T any](ctx context.Context, q *Queue, filter queue.Filter,
 					err = read(seg, after, &c)
 				}
 				switch {
-				case errors.Is(err, errDamaged):
+				case errors.Is(err, segment.ErrDamaged):
 					// One bad file must not hide what the others hold.
 					q.spoiled(seg, err)
 					done = true
@@ -130,9 +131,9 @@ func ownDelivery(d *queue.Delivery, body []byte) { d.Event.Body = body }
 
 // lettersIn reads the dead of one segment beyond an address: first those of
 // blocks, then the rejects.
-func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]) error {
+func (q *Queue) lettersIn(seg *segmentState, after uint64, c *chunk[queue.DeadLetter]) error {
 	q.mu.Lock()
-	none, nextReject := seg.book.dead == 0, seg.book.nextReject
+	none, nextReject := seg.book.Dead == 0, seg.book.NextReject
 	q.mu.Unlock()
 	switch {
 	case none:
@@ -147,28 +148,28 @@ func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]
 	}
 	var texts []uint64 // of the letters in c, 0 where the detail is known
 	for _, f := range blocks {
-		events, err := decodeBlock(f.raw, f.count)
-		if f.damage != nil || err != nil {
+		events, err := segment.DecodeBlock(f.Raw, f.Count)
+		if f.Damage != nil || err != nil {
 			continue // told by the walk that repairs, not by a listing
 		}
-		for _, l := range f.letters {
-			addr := blockKey{seg, f.number}.address(l.index)
+		for _, l := range f.Letters {
+			addr := blockKey{seg, f.Number}.address(l.Index)
 			if addr.Lo <= after {
 				continue
 			}
 			n := len(c.items)
-			c.add(queue.DeadLetter{Address: addr, Event: events[l.index], Reason: reasonOf(l.reason), Status: l.status,
-				Detail: l.detail, Attempts: l.attempts, Taken: f.taken, Died: l.died}, addr, &events[l.index].Body, ownLetter)
+			c.add(queue.DeadLetter{Address: addr, Event: events[l.Index], Reason: reasonOf(l.Reason), Status: l.Status,
+				Detail: l.Detail, Attempts: l.Attempts, Taken: f.Taken, Died: l.Died}, addr, &events[l.Index].Body, ownLetter)
 			if len(c.items) > n {
-				texts = append(texts, l.text)
+				texts = append(texts, l.Text)
 			}
 		}
 	}
 	c.last = rejectFlag // the rejects come next
-	if len(blocks) == readAhead {
-		c.last = blocks[readAhead-1].number<<16 | (blockEvents - 1)
+	if len(blocks) == segment.ReadAhead {
+		c.last = blocks[segment.ReadAhead-1].Number<<16 | (segment.BlockEvents - 1)
 	}
-	stored, err := seg.readTexts(texts)
+	stored, err := seg.ReadTexts(texts)
 	for i, text := range stored {
 		if c.items[i].Detail == "" {
 			c.items[i].Detail = text
@@ -178,11 +179,11 @@ func (q *Queue) lettersIn(seg *segment, after uint64, c *chunk[queue.DeadLetter]
 }
 
 // rejectsIn adds the rejects beyond an address and before number end to c.
-func (q *Queue) rejectsIn(seg *segment, after, end uint64, c *chunk[queue.DeadLetter]) (err error) {
-	c.done, err = seg.readRejects(after&^rejectFlag+1, end, func(number uint64, taken time.Time, r reject) bool {
-		addr := queue.Address{Hi: seg.number, Lo: rejectFlag | number}
-		c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: r.body}, AtDoor: true, Reason: reasonOf(r.reason),
-			Detail: r.detail, Taken: taken, Died: taken}, addr, &r.body, ownLetter)
+func (q *Queue) rejectsIn(seg *segmentState, after, end uint64, c *chunk[queue.DeadLetter]) (err error) {
+	c.done, err = seg.ReadRejects(after&^rejectFlag+1, end, func(number uint64, taken time.Time, r segment.Reject) bool {
+		addr := queue.Address{Hi: seg.Number, Lo: rejectFlag | number}
+		c.add(queue.DeadLetter{Address: addr, Event: event.Event{Body: r.Body}, AtDoor: true, Reason: reasonOf(r.Reason),
+			Detail: r.Detail, Taken: taken, Died: taken}, addr, &r.Body, ownLetter)
 		return c.bytes < chunkBytes
 	})
 	return err
@@ -192,33 +193,33 @@ func (q *Queue) rejectsIn(seg *segment, after, end uint64, c *chunk[queue.DeadLe
 const chunkBytes = 1 << 20
 
 // queuedIn reads the live events of one segment beyond an address.
-func (q *Queue) queuedIn(seg *segment, after uint64, c *chunk[queue.Delivery]) error {
+func (q *Queue) queuedIn(seg *segmentState, after uint64, c *chunk[queue.Delivery]) error {
 	blocks, err := q.currentBlocks(seg, after>>16, false)
 	if err != nil {
 		return err
 	}
 	for _, f := range blocks {
-		events, err := decodeBlock(f.raw, f.count)
-		if f.damage == nil && err == nil {
-			key := blockKey{seg, f.number}
-			for i, s := range f.states {
-				if addr := key.address(i); s == live && addr.Lo > after {
-					d := queue.Delivery{Address: addr, Event: events[i], Taken: f.taken}
-					addEvidence(&d, f.evidence[i])
+		events, err := segment.DecodeBlock(f.Raw, f.Count)
+		if f.Damage == nil && err == nil {
+			key := blockKey{seg, f.Number}
+			for i, s := range f.States {
+				if addr := key.address(i); s == segment.Live && addr.Lo > after {
+					d := queue.Delivery{Address: addr, Event: events[i], Taken: f.Taken}
+					addEvidence(&d, f.Evidence[i])
 					c.add(d, addr, &events[i].Body, ownDelivery)
 				}
 			}
 		}
-		c.last = f.number<<16 | (blockEvents - 1)
+		c.last = f.Number<<16 | (segment.BlockEvents - 1)
 	}
-	c.done = len(blocks) < readAhead
+	c.done = len(blocks) < segment.ReadAhead
 	return nil
 }
 
 // currentBlocks reads blocks of a segment from number from on, with what became
 // of their events until now, be it on disk or in memory. With dead only those
 // that may hold dead letters.
-func (q *Queue) currentBlocks(seg *segment, from uint64, dead bool) (blocks []fetched, err error) {
+func (q *Queue) currentBlocks(seg *segmentState, from uint64, dead bool) (blocks []segment.Stored, err error) {
 	for range 3 {
 		if blocks, steady, err := q.lookAtBlocks(seg, from, dead); steady || err != nil {
 			return blocks, err
@@ -233,21 +234,21 @@ func (q *Queue) currentBlocks(seg *segment, from uint64, dead bool) (blocks []fe
 
 // lookAtBlocks is currentBlocks, but for outcomes that went from memory to the
 // disk in between: then it is not steady.
-func (q *Queue) lookAtBlocks(seg *segment, from uint64, onlyDead bool) (blocks []fetched, steady bool, err error) {
+func (q *Queue) lookAtBlocks(seg *segmentState, from uint64, onlyDead bool) (blocks []segment.Stored, steady bool, err error) {
 	var wanted func(uint64, bool) bool
 	q.mu.Lock()
-	end, marked := seg.book.nextBlock, seg.marked // beyond the end may lie what a failed commit left
+	end, marked := seg.book.NextBlock, seg.marked // beyond the end may lie what a failed commit left
 	if onlyDead {
 		deadInMemory := map[uint64]bool{}
 		for key, b := range q.open {
-			if key.seg == seg && len(b.letters) > 0 {
+			if key.seg == seg && len(b.Letters) > 0 {
 				deadInMemory[key.number] = true
 			}
 		}
 		wanted = func(number uint64, marked bool) bool { return marked || deadInMemory[number] }
 	}
 	q.mu.Unlock()
-	if blocks, err = seg.readBlocks(from, end, wanted); err != nil {
+	if blocks, err = seg.ReadBlocks(from, end, wanted); err != nil {
 		return nil, false, err
 	}
 	q.mu.Lock()
@@ -256,8 +257,8 @@ func (q *Queue) lookAtBlocks(seg *segment, from uint64, onlyDead bool) (blocks [
 		return nil, false, errGone // everything in it is settled, and never was marked so
 	}
 	for i, f := range blocks {
-		if b := q.open[blockKey{seg, f.number}]; b != nil {
-			blocks[i].marks = marks{states: slices.Clone(b.states), letters: slices.Clone(b.letters), evidence: maps.Clone(b.evidence)}
+		if b := q.open[blockKey{seg, f.Number}]; b != nil {
+			blocks[i].Marks = segment.Marks{States: slices.Clone(b.States), Letters: slices.Clone(b.Letters), Evidence: maps.Clone(b.Evidence)}
 		}
 	}
 	return blocks, seg.marked == marked, nil

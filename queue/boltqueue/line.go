@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // diskFull is why a queue is full whose disk is.
@@ -16,7 +17,7 @@ const diskFull = "the disk is full; free some space"
 
 // startLine finds the segments in dir and begins a new one to append to.
 func (q *Queue) startLine() error {
-	numbers, err := segmentNumbers(q.opts.Dir)
+	numbers, err := segment.SegmentNumbers(q.opts.Dir)
 	if err != nil {
 		return err
 	}
@@ -47,16 +48,16 @@ func (q *Queue) removeUnfinished() {
 func (q *Queue) adoptSpare() error {
 	for n := len(q.line); n > 0; n-- {
 		last := q.line[n-1]
-		q.highest = max(q.highest, last.number)
-		if err := q.learn(last); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
+		q.highest = max(q.highest, last.Number)
+		if err := q.learn(last); errors.Is(err, segment.ErrNewer) || errors.Is(err, segment.ErrOlder) {
 			return err
-		} else if err != nil || !last.book.virgin() {
+		} else if err != nil || !last.book.Virgin() {
 			return nil // damage was set aside by learn
 		}
 		q.line = q.line[:n-1]
 		delete(q.work, last)
 		if q.spare != nil {
-			if err := errors.Join(q.spare.end(errGone), remove(q.spare.path)); err != nil {
+			if err := errors.Join(q.spare.End(errGone), segment.Remove(q.spare.Path)); err != nil {
 				return err
 			}
 		}
@@ -91,7 +92,7 @@ var errAside = errors.New("segment is set aside")
 // learn walks a segment's file and reads its book, once, repairing the file if
 // need be. Until then nothing else touches the file. Errors: errAside; what
 // passes, such as a lack of file descriptors, and is tried again.
-func (q *Queue) learn(seg *segment) error {
+func (q *Queue) learn(seg *segmentState) error {
 	if known, err := q.learned(seg); known || err != nil {
 		return err
 	}
@@ -103,19 +104,19 @@ func (q *Queue) learn(seg *segment) error {
 	if q.isClosed() {
 		return queue.ErrClosed
 	}
-	in, err := seg.inspect()
-	if errors.Is(err, errDamaged) {
+	in, err := seg.Verify()
+	if errors.Is(err, segment.ErrDamaged) {
 		var text string
-		if in, text, err = seg.salvage(err, q.step, q.syncDir); text != "" {
-			q.raise(filepath.Base(seg.path), text)
+		if in, text, err = seg.Salvage(err, q.step, q.syncDir); text != "" {
+			q.raise(filepath.Base(seg.Path), text)
 		}
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrNewer), errors.Is(err, ErrOlder):
+	case errors.Is(err, segment.ErrNewer), errors.Is(err, segment.ErrOlder):
 		q.setAside(seg, err)
 		return err
-	case errors.Is(err, errDamaged), errors.Is(err, fs.ErrNotExist), errors.Is(err, errNoFile):
+	case errors.Is(err, segment.ErrDamaged), errors.Is(err, fs.ErrNotExist), errors.Is(err, segment.ErrNoFile):
 		q.setAside(seg, err)
 		return errAside
 	default:
@@ -123,11 +124,11 @@ func (q *Queue) learn(seg *segment) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	seg.stored, seg.book, seg.known = in.book, in.book, true
-	seg.stamp, seg.oldest = in.stamp, in.oldest
-	seg.size, seg.free = in.size, in.free
-	q.rejects += int64(in.book.rejectBytes)
-	q.samples += int64(in.book.sampleBytes)
+	seg.Stored, seg.book, seg.known = in.Counters, in.Counters, true
+	seg.Stamp, seg.oldest = in.Stamp, in.Oldest
+	seg.Size, seg.Free = in.Size, in.Free
+	q.rejects += int64(in.Counters.RejectBytes)
+	q.samples += int64(in.Counters.SampleBytes)
 	q.noteWork(seg)
 	nudge(q.kick)
 	return nil
@@ -135,7 +136,7 @@ func (q *Queue) learn(seg *segment) error {
 
 // learned reports whether learn is done with a segment, with errAside if in
 // vain.
-func (q *Queue) learned(seg *segment) (bool, error) {
+func (q *Queue) learned(seg *segmentState) (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if seg.unreadable != nil {
@@ -146,19 +147,19 @@ func (q *Queue) learned(seg *segment) (bool, error) {
 
 // setAside takes a segment that can be neither read nor repaired out of the
 // line and leaves its file where it is.
-func (q *Queue) setAside(seg *segment, why error) {
+func (q *Queue) setAside(seg *segmentState, why error) {
 	q.mu.Lock()
 	seg.unreadable = why
-	q.line = slices.DeleteFunc(q.line, func(s *segment) bool { return s == seg })
+	q.line = slices.DeleteFunc(q.line, func(s *segmentState) bool { return s == seg })
 	q.mu.Unlock()
 	if !errors.Is(why, errGone) {
-		q.raise(filepath.Base(seg.path), fmt.Sprintf("%s cannot be read: %v; it is left as it is and its events are not sent", seg.path, why))
+		q.raise(filepath.Base(seg.Path), fmt.Sprintf("%s cannot be read: %v; it is left as it is and its events are not sent", seg.Path, why))
 	}
 }
 
 // takeSpare returns a segment that is ready to append to, making one if none
 // was made ahead. ErrFull when the bounds do not allow one.
-func (q *Queue) takeSpare() (*segment, error) {
+func (q *Queue) takeSpare() (*segmentState, error) {
 	q.spares.Lock()
 	defer q.spares.Unlock()
 	if q.spare == nil {
@@ -186,7 +187,7 @@ func (q *Queue) makeSpare() error {
 	}
 	if why == "" {
 		made, err := q.birth(q.nextNumber())
-		if noRoom(err) {
+		if segment.NoRoom(err) {
 			why = diskFull
 		} else if err != nil {
 			return err
@@ -202,7 +203,7 @@ func (q *Queue) makeSpare() error {
 }
 
 // setSpare notes which segment is made ahead. The caller holds spares.
-func (q *Queue) setSpare(seg *segment) {
+func (q *Queue) setSpare(seg *segmentState) {
 	q.spare = seg
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -213,14 +214,14 @@ func (q *Queue) setSpare(seg *segment) {
 
 // noRoomFor says why size more bytes must not be used, or "".
 func (q *Queue) noRoomFor(size int64) (string, error) {
-	u, err := diskUsage(q.opts.Dir)
+	u, err := segment.DiskUsage(q.opts.Dir)
 	switch {
 	case err != nil:
 		return "", err
-	case u.bytes+size > q.opts.MaxBytes:
-		return fmt.Sprintf("the queue uses %s of max_bytes %s; wait until it drains, or raise max_bytes", inUnits(u.bytes), inUnits(q.opts.MaxBytes)), nil
-	case u.free < size+max(q.opts.MinFreeBytes, 0):
-		return fmt.Sprintf("the disk has %s left and min_free_bytes is %s; free some space", inUnits(u.free), inUnits(q.opts.MinFreeBytes)), nil
+	case u.Bytes+size > q.opts.MaxBytes:
+		return fmt.Sprintf("the queue uses %s of max_bytes %s; wait until it drains, or raise max_bytes", segment.InUnits(u.Bytes), segment.InUnits(q.opts.MaxBytes)), nil
+	case u.Free < size+max(q.opts.MinFreeBytes, 0):
+		return fmt.Sprintf("the disk has %s left and min_free_bytes is %s; free some space", segment.InUnits(u.Free), segment.InUnits(q.opts.MinFreeBytes)), nil
 	}
 	return "", nil
 }
@@ -228,14 +229,14 @@ func (q *Queue) noRoomFor(size int64) (string, error) {
 // nextNumber is beyond every number in use, files set aside included, and
 // beyond those of files that are just being removed. The caller holds spares.
 func (q *Queue) nextNumber() uint64 {
-	numbers, err := segmentNumbers(q.opts.Dir)
+	numbers, err := segment.SegmentNumbers(q.opts.Dir)
 	if err != nil || len(numbers) == 0 {
 		numbers = []uint64{0}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, s := range q.line {
-		q.highest = max(q.highest, s.number)
+		q.highest = max(q.highest, s.Number)
 	}
 	q.highest = max(q.highest, numbers[len(numbers)-1]) + 1
 	return q.highest

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"trackd/queue/boltqueue/segment"
 )
 
 // ErrLocked means that another process has the queue open.
@@ -47,7 +49,7 @@ func sign(f *os.File) error {
 		return err
 	}
 	_, err := fmt.Fprintf(f, "process %d\n", os.Getpid())
-	if noRoom(err) {
+	if segment.NoRoom(err) {
 		return nil
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // reasonCode is the stored form of a queue.Reason: its place in
@@ -19,12 +20,12 @@ func reasonOf(code uint8) queue.Reason {
 }
 
 // accountOf is the account that counters tell.
-func accountOf(b book) queue.Account {
-	return queue.Account{Taken: b.taken, Queued: b.live, Delivered: b.delivered,
-		Dead: b.dead, Discarded: b.discarded, Lost: b.lost}
+func accountOf(b segment.Counters) queue.Account {
+	return queue.Account{Taken: b.Taken, Queued: b.Live, Delivered: b.Delivered,
+		Dead: b.Dead, Discarded: b.Discarded, Lost: b.Lost}
 }
 
 // rejectOf is a reject as stored; the body is not copied.
-func rejectOf(r queue.Reject) reject {
-	return reject{body: r.Body, detail: r.Detail, reason: reasonCode(r.Reason)}
+func rejectOf(r queue.Reject) segment.Reject {
+	return segment.Reject{Body: r.Body, Detail: r.Detail, Reason: reasonCode(r.Reason)}
 }

@@ -7,6 +7,7 @@ import (
 
 	"trackd/event"
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // blockSet is a set of block numbers.
@@ -53,7 +54,7 @@ func (q *Queue) takeReplayed(n int) (got []queue.Delivery) {
 		for len(got) < n && r.at < len(r.events) {
 			i := r.at
 			r.at++
-			if r.block.states[i] != live || r.block.held[i] || q.aheadOfCursor(r.block, i) {
+			if r.block.States[i] != segment.Live || r.block.held[i] || q.aheadOfCursor(r.block, i) {
 				continue
 			}
 			q.lend(&heldEvent{block: r.block, index: i})

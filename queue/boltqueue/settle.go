@@ -11,6 +11,7 @@ import (
 	"unique"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // Settle implements [queue.Queue].
@@ -31,16 +32,16 @@ func (q *Queue) Settle(_ context.Context, outcomes ...queue.Outcome) error {
 		switch o.Verb {
 		case queue.Delivered:
 			q.letGo(e)
-			q.change(b, e.index, delivered, now)
+			q.change(b, e.index, segment.Delivered, now)
 		case queue.Bury:
 			if reasonCode(o.Reason) == 0 { // it would be taken for damage
 				errs = append(errs, fmt.Errorf("settle %s: bury with reason %q, which is none of queue.Reasons", o.Address, o.Reason))
 				continue
 			}
 			q.letGo(e)
-			b.addLetter(letter{index: e.index, reason: reasonCode(o.Reason), status: o.Status,
-				attempts: o.Attempts, died: now, detail: o.Detail})
-			q.change(b, e.index, dead, now)
+			b.addLetter(segment.DeadEvent{Index: e.index, Reason: reasonCode(o.Reason), Status: o.Status,
+				Attempts: o.Attempts, Died: now, Detail: o.Detail})
+			q.change(b, e.index, segment.Dead, now)
 		case queue.Retry:
 			q.accuse(b, e.index, o, now)
 			q.park(e, now.Add(o.Delay))
@@ -72,53 +73,53 @@ const (
 
 // accuse keeps the evidence of a Retry outcome. The caller holds mu.
 func (q *Queue) accuse(b *openBlock, index int, o queue.Outcome, now time.Time) {
-	e := &evidence{strikes: o.Strikes, firstFailed: o.FirstFailed, attempts: o.Attempts, status: o.Status,
-		detail: unique.Make(o.Detail[:min(len(o.Detail), maxDetail)]), successes: o.Successes}
-	if old := b.evidence[index]; old != nil {
-		e.stored = old.stored
+	e := &segment.Evidence{Strikes: o.Strikes, FirstFailed: o.FirstFailed, Attempts: o.Attempts, Status: o.Status,
+		Detail: unique.Make(o.Detail[:min(len(o.Detail), maxDetail)]), Successes: o.Successes}
+	if old := b.Evidence[index]; old != nil {
+		e.Stored = old.Stored
 	}
-	b.note(index, e)
-	if (e.strikes != 0 || !e.firstFailed.IsZero()) && now.Sub(e.stored) >= evidenceEvery {
+	b.Note(index, e)
+	if (e.Strikes != 0 || !e.FirstFailed.IsZero()) && now.Sub(e.Stored) >= evidenceEvery {
 		q.noteDirty(b, now)
 	}
 }
 
 // addLetter keeps letters in index order.
-func (b *openBlock) addLetter(l letter) {
-	i, _ := slices.BinarySearchFunc(b.letters, l.index, byIndex)
-	b.letters = slices.Insert(b.letters, i, l)
-	b.now.deadBy[l.reason]++
-	b.seg.book.deadBy[l.reason]++
+func (b *openBlock) addLetter(l segment.DeadEvent) {
+	i, _ := slices.BinarySearchFunc(b.Letters, l.Index, byIndex)
+	b.Letters = slices.Insert(b.Letters, i, l)
+	b.now.DeadBy[l.Reason]++
+	b.seg.book.DeadBy[l.Reason]++
 }
 
 // dropLetter forgets the letter of an event that is not dead any more.
 func (b *openBlock) dropLetter(index int) {
-	if i, found := slices.BinarySearchFunc(b.letters, index, byIndex); found {
-		reason := b.letters[i].reason
-		b.letters = slices.Delete(b.letters, i, i+1)
-		b.now.deadBy[reason]--
-		b.seg.book.deadBy[reason]--
+	if i, found := slices.BinarySearchFunc(b.Letters, index, byIndex); found {
+		reason := b.Letters[i].Reason
+		b.Letters = slices.Delete(b.Letters, i, i+1)
+		b.now.DeadBy[reason]--
+		b.seg.book.DeadBy[reason]--
 	}
 }
 
-func byIndex(l letter, index int) int { return cmp.Compare(l.index, index) }
+func byIndex(l segment.DeadEvent, index int) int { return cmp.Compare(l.Index, index) }
 
 // change moves an event to another state in memory and notes that its block
 // must be marked. The caller holds mu.
-func (q *Queue) change(b *openBlock, index int, to state, now time.Time) {
+func (q *Queue) change(b *openBlock, index int, to segment.State, now time.Time) {
 	q.shift(b, index, to)
 	q.noteDirty(b, now)
 }
 
 // shift moves an event to another state in memory. The caller holds mu.
-func (q *Queue) shift(b *openBlock, index int, to state) {
-	from := b.states[index]
+func (q *Queue) shift(b *openBlock, index int, to segment.State) {
+	from := b.States[index]
 	before := b.now
-	b.states[index] = to
-	b.note(index, nil)
-	b.now.by[from]--
-	b.now.by[to]++
-	b.seg.book.shift(before, b.now)
+	b.States[index] = to
+	b.Note(index, nil)
+	b.now.By[from]--
+	b.now.By[to]++
+	b.seg.book.Shift(before, b.now)
 }
 
 // noteDirty queues a block for the next flush. The caller holds mu.
@@ -136,30 +137,30 @@ func (q *Queue) noteDirty(b *openBlock, now time.Time) {
 
 // picked is one block on its way to the disk.
 type picked struct {
-	marking
+	segment.Marking
 	block *openBlock
 
-	edited []int // events that change their state once this is durable
-	to     state // what they are then
-	leased int   // how many of them were leased at that moment
+	edited []int         // events that change their state once this is durable
+	to     segment.State // what they are then
+	leased int           // how many of them were leased at that moment
 }
 
 // buries reports whether there is a letter that the disk does not know.
-func (m picked) buries() bool { return m.now.by[dead] > m.was.by[dead] }
+func (m picked) buries() bool { return m.Now.By[segment.Dead] > m.Was.By[segment.Dead] }
 
 // markings returns what is written of picked blocks. What the write notes in
 // their letters is seen in both.
-func markings(all []picked) []marking {
-	out := make([]marking, len(all))
+func markings(all []picked) []segment.Marking {
+	out := make([]segment.Marking, len(all))
 	for i, m := range all {
-		out[i] = m.marking
+		out[i] = m.Marking
 	}
 	return out
 }
 
 // pickMarks takes the blocks of seg whose marks are due: those unflushed for
 // flushAfter, and, when a commit goes there anyway, those that are settled.
-func (q *Queue) pickMarks(seg *segment, now time.Time, joining bool) []picked {
+func (q *Queue) pickMarks(seg *segmentState, now time.Time, joining bool) []picked {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if seg.failed != nil {
@@ -181,17 +182,17 @@ func (q *Queue) pickMarks(seg *segment, now time.Time, joining bool) []picked {
 // pick begins the flush of a block. The caller holds Queue.mu.
 func (b *openBlock) pick() picked {
 	b.since, b.flushed = time.Time{}, true
-	m := picked{block: b, marking: marking{number: b.number, was: b.stored, now: b.now,
-		marks: marks{states: slices.Clone(b.states), letters: slices.Clone(b.letters)}}}
-	for i, e := range b.evidence {
-		e.stored = time.Now()
-		m.note(i, e)
+	m := picked{block: b, Marking: segment.Marking{Number: b.number, Was: b.stored, Now: b.now,
+		Marks: segment.Marks{States: slices.Clone(b.States), Letters: slices.Clone(b.Letters)}}}
+	for i, e := range b.Evidence {
+		e.Stored = time.Now()
+		m.Note(i, e)
 	}
 	return m
 }
 
 // unpickMarks puts blocks back whose transaction failed.
-func (q *Queue) unpickMarks(seg *segment, marks []picked) {
+func (q *Queue) unpickMarks(seg *segmentState, marks []picked) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range marks {
@@ -201,19 +202,19 @@ func (q *Queue) unpickMarks(seg *segment, marks []picked) {
 }
 
 // markedThrough notes that marks are on disk and the book with them.
-func (q *Queue) markedThrough(seg *segment, marks []picked, after book) {
-	seg.stored = after
+func (q *Queue) markedThrough(seg *segmentState, marks []picked, after segment.Counters) {
+	seg.Stored = after
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	seg.marked++
 	for i := range marks {
 		m := &marks[i]
 		b := m.block
-		b.flushed, b.stored = false, m.now
+		b.flushed, b.stored = false, m.Now
 		q.applyEdits(m)
-		for _, l := range m.letters {
-			if i, found := slices.BinarySearchFunc(b.letters, l.index, byIndex); found && b.letters[i].died.Equal(l.died) {
-				b.letters[i].text, b.letters[i].detail = l.text, ""
+		for _, l := range m.Letters {
+			if i, found := slices.BinarySearchFunc(b.Letters, l.Index, byIndex); found && b.Letters[i].Died.Equal(l.Died) {
+				b.Letters[i].Text, b.Letters[i].Detail = l.Text, ""
 			}
 		}
 		q.dropIdle(b)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // Stats implements [queue.Queue].
@@ -21,7 +22,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	}
 	disk, err := q.lookAtDisk()
 	s := q.snapshot()
-	s.Bytes, s.MaxBytes, s.FreeBytes, s.Damaged = disk.bytes, q.opts.MaxBytes, disk.free, disk.damaged
+	s.Bytes, s.MaxBytes, s.FreeBytes, s.Damaged = disk.Bytes, q.opts.MaxBytes, disk.Free, disk.damaged
 	if err != nil {
 		s.Alarms = append(s.Alarms, fmt.Sprintf("the queue's directory cannot be read, what is told of it is older: %v", err))
 	}
@@ -30,14 +31,14 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 
 // diskState is what Stats tells of the directory.
 type diskState struct {
-	usage
+	segment.Usage
 	damaged []string
 }
 
 // lookAtDisk returns the state of the directory, the one seen last if it cannot
 // be read.
 func (q *Queue) lookAtDisk() (diskState, error) {
-	use, err := diskUsage(q.opts.Dir)
+	use, err := segment.DiskUsage(q.opts.Dir)
 	damaged, err2 := setAsideFiles(q.opts.Dir)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -57,9 +58,9 @@ func (q *Queue) snapshot() queue.Stats {
 	for _, seg := range q.line {
 		s.Exact = s.Exact && seg.known
 		s.Account = s.Account.Add(accountOf(seg.book))
-		s.RejectBytes += int64(seg.book.rejectBytes)
-		s.SampleBytes += int64(seg.book.sampleBytes)
-		for code, n := range seg.book.deadBy {
+		s.RejectBytes += int64(seg.book.RejectBytes)
+		s.SampleBytes += int64(seg.book.SampleBytes)
+		for code, n := range seg.book.DeadBy {
 			if n > 0 {
 				s.DeadByReason[reasonOf(uint8(code))] += n
 			}
@@ -75,10 +76,10 @@ func (q *Queue) snapshot() queue.Stats {
 }
 
 // heldEvents counts outcomes of a segment that the disk does not know of.
-func heldEvents(seg *segment) int {
+func heldEvents(seg *segmentState) int {
 	n := 0
 	for _, b := range seg.dirty {
-		n += b.stored.by[live] - b.now.by[live]
+		n += b.stored.By[segment.Live] - b.now.By[segment.Live]
 	}
 	return n
 }
@@ -95,17 +96,17 @@ func older(a, b time.Time) time.Time {
 // caller holds mu.
 func (q *Queue) oldest() (t time.Time) {
 	for _, b := range q.open {
-		if b.now.by[live] > 0 {
+		if b.now.By[segment.Live] > 0 {
 			t = older(t, b.taken)
 		}
 	}
 	for _, seg := range q.line {
 		_, replayed := seg.replayed.first()
 		switch c := &q.cursor; {
-		case seg.book.live == 0:
-		case replayed, c.seg == nil, seg.number > c.seg.number:
+		case seg.book.Live == 0:
+		case replayed, c.seg == nil, seg.Number > c.seg.Number:
 			t = older(t, seg.oldest)
-		case seg == c.seg && c.next < seg.book.nextBlock:
+		case seg == c.seg && c.next < seg.book.NextBlock:
 			t = older(t, q.nextTaken())
 		}
 	}
@@ -117,11 +118,11 @@ func (q *Queue) oldest() (t time.Time) {
 func (q *Queue) nextTaken() time.Time {
 	c := &q.cursor
 	if b, ok := q.cache.blocks[blockKey{c.seg, c.next}]; ok {
-		return b.taken
+		return b.Taken
 	}
 	for _, f := range c.ahead {
-		if f.number >= c.next {
-			return f.taken
+		if f.Number >= c.next {
+			return f.Taken
 		}
 	}
 	return c.seg.oldest

@@ -5,20 +5,21 @@ import (
 	"testing"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 func TestWhatDoesNotPassThroughAtOnceIsExpectedToWait(t *testing.T) {
-	first, second := &segment{}, &segment{}
+	first, second := &segmentState{}, &segmentState{}
 	for _, c := range []struct {
 		what         string
-		cursor, tail *segment
-		want         stay
+		cursor, tail *segmentState
+		want         segment.Stay
 	}{
-		{"delivery is in the segment that is appended to", second, second, passing},
-		{"delivery is a segment behind", first, second, waiting},
-		{"delivery has not begun", nil, first, waiting},
-		{"nothing can be appended to", first, nil, waiting},
-		{"neither has begun", nil, nil, waiting},
+		{"delivery is in the segment that is appended to", second, second, segment.Passing},
+		{"delivery is a segment behind", first, second, segment.Waiting},
+		{"delivery has not begun", nil, first, segment.Waiting},
+		{"nothing can be appended to", first, nil, segment.Waiting},
+		{"neither has begun", nil, nil, segment.Waiting},
 	} {
 		if got := expectedStay(c.cursor, c.tail); got != c.want {
 			t.Errorf("%s: got %d, want %d", c.what, got, c.want)
@@ -28,7 +29,7 @@ func TestWhatDoesNotPassThroughAtOnceIsExpectedToWait(t *testing.T) {
 
 // Addresses and codes are stored, or told to operators.
 func TestCodesOfReasonsAndAddressesStay(t *testing.T) {
-	if rejectFlag != 1<<63 || reasonCode(queue.NotLifecycle) != reasonSample || len(queue.Reasons())+1 != reasonSlots {
+	if rejectFlag != 1<<63 || reasonCode(queue.NotLifecycle) != segment.ReasonSample || len(queue.Reasons())+1 != segment.ReasonSlots {
 		t.Error("a constant changed")
 	}
 	var reasons []string

@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"trackd/queue"
+	"trackd/queue/boltqueue/segment"
 )
 
 // write is the writer: the only goroutine that changes segments in the line.
@@ -36,18 +37,18 @@ func (q *Queue) write() {
 
 // expectedStay judges by where delivery stands and where appends go. Delivery
 // that has not begun is behind, too.
-func expectedStay(cursor, tail *segment) stay {
+func expectedStay(cursor, tail *segmentState) segment.Stay {
 	if cursor == tail && tail != nil {
-		return passing
+		return segment.Passing
 	}
-	return waiting
+	return segment.Waiting
 }
 
 // packing decides how the blocks of the next group are made.
-func (q *Queue) packing() packing {
+func (q *Queue) packing() segment.Packing {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return packing{packer: q.packer, stay: expectedStay(q.cursor.seg, q.tail)}
+	return segment.Packing{Packer: q.packer, Stay: expectedStay(q.cursor.seg, q.tail)}
 }
 
 // finish commits what was brought before Close, and all marks.
@@ -57,7 +58,7 @@ func (q *Queue) finish() {
 	}
 	q.mu.Lock()
 	for _, b := range q.open {
-		if len(b.evidence) > 0 { // at most an hour old on disk, and now exact
+		if len(b.Evidence) > 0 { // at most an hour old on disk, and now exact
 			q.noteDirty(b, time.Now())
 		}
 	}
@@ -97,28 +98,28 @@ func (q *Queue) store(g *group) error {
 		return err
 	}
 	for _, b := range g.blocks {
-		b.pack() // before the segment is entered: others may want to read there
+		b.Pack() // before the segment is entered: others may want to read there
 	}
 	picked := q.pickMarks(seg, time.Now(), true)
 	marks := markings(picked)
-	after, first := seg.stored, seg.stored.nextBlock
-	after.take(g.blocks, g.rejects)
+	after, first := seg.Stored, seg.Stored.NextBlock
+	after.Take(g.blocks, g.rejects)
 	err = q.step("append.commit", func() error {
-		return seg.update(func(tx *bolt.Tx) error {
-			if err := seg.putGroup(tx, g.blocks, g.rejects); err != nil {
+		return seg.Update(func(tx *bolt.Tx) error {
+			if err := seg.PutGroup(tx, g.blocks, g.rejects); err != nil {
 				return err
 			}
-			return seg.putMarks(tx, marks, &after)
+			return seg.PutMarks(tx, marks, &after)
 		})
 	})
 	if err != nil {
 		q.unpickMarks(seg, picked)
 		q.writeFailed(seg, err)
-		if noRoom(err) && q.writable(seg) == nil {
+		if segment.NoRoom(err) && q.writable(seg) == nil {
 			q.setFull(diskFull)
 			return fmt.Errorf("%w: %s", queue.ErrFull, diskFull)
 		}
-		return fmt.Errorf("append to segment %d: %w", seg.number, err)
+		return fmt.Errorf("append to segment %d: %w", seg.Number, err)
 	}
 	q.markedThrough(seg, picked, after)
 	q.publish(seg, g, first)
@@ -126,13 +127,13 @@ func (q *Queue) store(g *group) error {
 }
 
 // publish lets the cursor see what was committed.
-func (q *Queue) publish(seg *segment, g *group, first uint64) {
+func (q *Queue) publish(seg *segmentState, g *group, first uint64) {
 	q.mu.Lock()
-	if seg.book.live == 0 && len(g.blocks) > 0 {
-		seg.oldest = g.blocks[0].taken
+	if seg.book.Live == 0 && len(g.blocks) > 0 {
+		seg.oldest = g.blocks[0].Taken
 	}
-	seg.book.take(g.blocks, g.rejects)
-	q.tailSize = seg.size
+	seg.book.Take(g.blocks, g.rejects)
+	q.tailSize = seg.Size
 	for i, b := range g.blocks {
 		q.offer(seg, first+uint64(i), b)
 	}
@@ -144,20 +145,20 @@ func (q *Queue) publish(seg *segment, g *group, first uint64) {
 // medium is waited out, and so is what kept the file from being opened;
 // everything else is final for that file in this
 // process, because what a failed fsync left behind cannot be known.
-func (q *Queue) writeFailed(seg *segment, err error) {
-	if errors.Is(err, errNotOpened) && !errors.Is(err, errDamaged) {
-		q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf("%s cannot be opened now: %v; outcomes are held in memory, this is tried again every second", seg.path, err))
+func (q *Queue) writeFailed(seg *segmentState, err error) {
+	if errors.Is(err, segment.ErrNotOpened) && !errors.Is(err, segment.ErrDamaged) {
+		q.raise(fmt.Sprintf("segment %d", seg.Number), fmt.Sprintf("%s cannot be opened now: %v; outcomes are held in memory, this is tried again every second", seg.Path, err))
 		return
 	}
-	if noRoom(err) && seg.shows(seg.stored) {
-		q.raise(fmt.Sprintf("segment %d", seg.number), "the disk is full: outcomes are held in memory; free some space")
+	if segment.NoRoom(err) && seg.Shows(seg.Stored) {
+		q.raise(fmt.Sprintf("segment %d", seg.Number), "the disk is full: outcomes are held in memory; free some space")
 		return
 	}
 	q.fail(seg, err)
 }
 
 // fail ends writing to a segment in this process.
-func (q *Queue) fail(seg *segment, err error) {
+func (q *Queue) fail(seg *segmentState, err error) {
 	q.mu.Lock()
 	if seg.failed == nil { // or they do not count any more
 		q.nDirty -= len(seg.dirty)
@@ -167,28 +168,28 @@ func (q *Queue) fail(seg *segment, err error) {
 		q.tail = nil
 	}
 	q.mu.Unlock()
-	q.raise(fmt.Sprintf("segment %d", seg.number), fmt.Sprintf(
-		"writing %s failed: %v; nothing more is written to it, its events are sent all the same and may be sent again after a restart; check the disk", seg.path, err))
+	q.raise(fmt.Sprintf("segment %d", seg.Number), fmt.Sprintf(
+		"writing %s failed: %v; nothing more is written to it, its events are sent all the same and may be sent again after a restart; check the disk", seg.Path, err))
 	nudge(q.tend)
 }
 
 // writable returns why nothing more is written to a segment, or nil.
-func (q *Queue) writable(seg *segment) error {
+func (q *Queue) writable(seg *segmentState) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if seg.failed == nil {
 		return nil
 	}
-	return fmt.Errorf("segment %d takes no more changes until a restart, since: %w", seg.number, seg.failed)
+	return fmt.Errorf("segment %d takes no more changes until a restart, since: %w", seg.Number, seg.failed)
 }
 
 // tailWithRoom returns the segment that takes the next commit, rolling to the
 // next one when the tail is full.
-func (q *Queue) tailWithRoom() (*segment, error) {
+func (q *Queue) tailWithRoom() (*segmentState, error) {
 	q.mu.Lock()
 	tail := q.tail
 	q.mu.Unlock()
-	if tail != nil && tail.size < q.opts.segmentBytes {
+	if tail != nil && tail.Size < q.opts.segmentBytes {
 		return tail, nil
 	}
 	next, err := q.takeSpare()
@@ -203,10 +204,10 @@ func (q *Queue) tailWithRoom() (*segment, error) {
 }
 
 // follow makes next the tail.
-func (q *Queue) follow(next *segment) {
+func (q *Queue) follow(next *segmentState) {
 	q.mu.Lock()
 	q.line = append(q.line, next)
-	q.tail, q.tailSize = next, next.size
+	q.tail, q.tailSize = next, next.Size
 	q.mu.Unlock()
 	nudge(q.tend) // for another spare
 }
@@ -214,19 +215,19 @@ func (q *Queue) follow(next *segment) {
 // seal ends a segment's time as the tail: an empty commit, so that either of
 // bbolt's meta pages shows everything, and its reservation is exchanged for a
 // small one for marks.
-func (q *Queue) seal(seg *segment) {
+func (q *Queue) seal(seg *segmentState) {
 	err := q.step("seal.commit", func() error {
-		return seg.update(func(tx *bolt.Tx) error { return seg.putBook(tx, seg.stored) })
+		return seg.Update(func(tx *bolt.Tx) error { return seg.PutBook(tx, seg.Stored) })
 	})
 	if err != nil {
 		q.writeFailed(seg, err)
 		return
 	}
 	q.spares.Lock() // nobody else takes the room that is free in between
-	err = q.step("seal.release", func() error { return seg.reserveForMarks(q.opts.marksSlack(seg.size)) })
+	err = q.step("seal.release", func() error { return seg.ReserveForMarks(q.opts.marksSlack(seg.Size)) })
 	q.spares.Unlock()
 	if err != nil {
-		q.log.Warn("reservation not exchanged", "segment", seg.number, "error", err)
+		q.log.Warn("reservation not exchanged", "segment", seg.Number, "error", err)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -235,12 +236,12 @@ func (q *Queue) seal(seg *segment) {
 
 // sealLate seals a segment that an earlier process appended to at its end. It
 // runs in the writer.
-func (q *Queue) sealLate(seg *segment) error {
+func (q *Queue) sealLate(seg *segmentState) error {
 	q.mu.Lock()
-	settled := q.tail == seg || seg.gone || seg.failed != nil || seg.book.empty()
+	settled := q.tail == seg || seg.gone || seg.failed != nil || seg.book.Empty()
 	q.mu.Unlock()
-	allocated, err := allocatedTo(seg.path)
-	if settled || err != nil || allocated <= seg.size+2*q.opts.marksSlack(seg.size) {
+	allocated, err := segment.AllocatedTo(seg.Path)
+	if settled || err != nil || allocated <= seg.Size+2*q.opts.marksSlack(seg.Size) {
 		return err
 	}
 	q.seal(seg)

@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"bytes"
@@ -21,8 +21,8 @@ const (
 	leafElemSize   = 16 // flags u32, pos u32, key size u32, value size u32
 	bucketHeader   = 16 // root page u64, sequence u64
 
-	flagBranch   = 0x01
-	flagLeaf     = 0x02
+	FlagBranch   = 0x01
+	FlagLeaf     = 0x02
 	flagFreelist = 0x10
 
 	leafIsBucket = 0x01
@@ -33,8 +33,8 @@ const (
 
 // meta is one of bbolt's two meta pages.
 type meta struct {
-	pageSize                  int64
-	root, freelist, end, txid uint64 // end is the first page never used
+	PageSize                  int64
+	root, Freelist, End, txid uint64 // end is the first page never used
 }
 
 // pageFile reads a bbolt file page by page, without mapping it: a mapped file
@@ -42,13 +42,13 @@ type meta struct {
 type pageFile struct {
 	file io.ReaderAt
 	size int64
-	meta meta
+	Meta meta
 	seen []bool // pages met so far, each may be met once
 	free int    // pages that are free
 }
 
-// openPages checks both meta pages of the file and returns it ready to walk.
-func openPages(file io.ReaderAt, size int64) (*pageFile, error) {
+// OpenPages checks both meta pages of the file and returns it ready to walk.
+func OpenPages(file io.ReaderAt, size int64) (*pageFile, error) {
 	p, err := openCut(file, size)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func openCut(file io.ReaderAt, size int64) (*pageFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("first meta page: %w", err)
 	}
-	second, err := p.readMeta(1, first.pageSize)
+	second, err := p.readMeta(1, first.PageSize)
 	if err != nil {
 		return nil, fmt.Errorf("second meta page: %w", err)
 	}
@@ -73,19 +73,19 @@ func openCut(file io.ReaderAt, size int64) (*pageFile, error) {
 	}
 	switch {
 	case newer.txid != older.txid+1:
-		return nil, fmt.Errorf("%w: the meta pages are of transactions %d and %d, not neighbours", errDamaged, older.txid, newer.txid)
-	case newer.end < 4 || newer.end > maxPages:
-		return nil, fmt.Errorf("%w: %d pages in use, no number of pages of ours", errDamaged, newer.end)
+		return nil, fmt.Errorf("%w: the meta pages are of transactions %d and %d, not neighbours", ErrDamaged, older.txid, newer.txid)
+	case newer.End < 4 || newer.End > maxPages:
+		return nil, fmt.Errorf("%w: %d pages in use, no number of pages of ours", ErrDamaged, newer.End)
 	}
-	p.meta, p.seen = newer, make([]bool, newer.end)
+	p.Meta, p.seen = newer, make([]bool, newer.End)
 	p.seen[0], p.seen[1] = true, true
 	return p, nil
 }
 
 // complete checks that the file is as long as its meta pages say.
 func (p *pageFile) complete() error {
-	if int64(p.meta.end)*p.meta.pageSize > p.size {
-		return fmt.Errorf("%w: %d pages in use, the file has %d bytes", errDamaged, p.meta.end, p.size)
+	if int64(p.Meta.End)*p.Meta.PageSize > p.size {
+		return fmt.Errorf("%w: %d pages in use, the file has %d bytes", ErrDamaged, p.Meta.End, p.size)
 	}
 	return nil
 }
@@ -94,22 +94,22 @@ func (p *pageFile) complete() error {
 func (p *pageFile) readMeta(number uint64, at int64) (meta, error) {
 	buf := make([]byte, pageHeaderSize+metaSize)
 	if _, err := p.file.ReadAt(buf, at); err != nil {
-		return meta{}, fmt.Errorf("%w: %w", errDamaged, err)
+		return meta{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	b, le := buf[pageHeaderSize:], binary.LittleEndian
 	sum := fnv.New64a()
 	sum.Write(b[:metaSize-8])
-	m := meta{pageSize: int64(le.Uint32(b[8:])), root: le.Uint64(b[16:]), freelist: le.Uint64(b[32:]),
-		end: le.Uint64(b[40:]), txid: le.Uint64(b[48:])}
+	m := meta{PageSize: int64(le.Uint32(b[8:])), root: le.Uint64(b[16:]), Freelist: le.Uint64(b[32:]),
+		End: le.Uint64(b[40:]), txid: le.Uint64(b[48:])}
 	switch {
 	case le.Uint32(b) != boltMagic || le.Uint32(b[4:]) != boltVersion:
-		return meta{}, fmt.Errorf("%w: not a bbolt file", errDamaged)
+		return meta{}, fmt.Errorf("%w: not a bbolt file", ErrDamaged)
 	case le.Uint64(b[56:]) != sum.Sum64():
-		return meta{}, fmt.Errorf("%w: checksum", errDamaged)
+		return meta{}, fmt.Errorf("%w: checksum", ErrDamaged)
 	case binary.LittleEndian.Uint64(buf) != number:
-		return meta{}, fmt.Errorf("%w: a meta page of another place", errDamaged)
-	case !isPageSize(m.pageSize) || number == 1 && at != m.pageSize:
-		return meta{}, fmt.Errorf("%w: pages of %d bytes", errDamaged, m.pageSize)
+		return meta{}, fmt.Errorf("%w: a meta page of another place", ErrDamaged)
+	case !isPageSize(m.PageSize) || number == 1 && at != m.PageSize:
+		return meta{}, fmt.Errorf("%w: pages of %d bytes", ErrDamaged, m.PageSize)
 	}
 	return m, nil
 }
@@ -128,27 +128,27 @@ type page struct {
 
 // read reads a page that has not been met yet.
 func (p *pageFile) read(id uint64) (page, error) {
-	if id >= p.meta.end || int64(id+1)*p.meta.pageSize > p.size {
-		return page{}, fmt.Errorf("%w: page %d is out of range", errDamaged, id)
+	if id >= p.Meta.End || int64(id+1)*p.Meta.PageSize > p.size {
+		return page{}, fmt.Errorf("%w: page %d is out of range", ErrDamaged, id)
 	}
 	head := make([]byte, pageHeaderSize)
-	if _, err := p.file.ReadAt(head, int64(id)*p.meta.pageSize); err != nil {
-		return page{}, fmt.Errorf("%w: page %d: %w", errDamaged, id, err)
+	if _, err := p.file.ReadAt(head, int64(id)*p.Meta.PageSize); err != nil {
+		return page{}, fmt.Errorf("%w: page %d: %w", ErrDamaged, id, err)
 	}
 	le := binary.LittleEndian
 	pages := uint64(le.Uint32(head[12:])) + 1
-	if le.Uint64(head) != id || id+pages > p.meta.end || int64(id+pages)*p.meta.pageSize > p.size {
-		return page{}, fmt.Errorf("%w: page %d says that it is page %d with %d more", errDamaged, id, le.Uint64(head), pages-1)
+	if le.Uint64(head) != id || id+pages > p.Meta.End || int64(id+pages)*p.Meta.PageSize > p.size {
+		return page{}, fmt.Errorf("%w: page %d says that it is page %d with %d more", ErrDamaged, id, le.Uint64(head), pages-1)
 	}
 	for i := range pages {
 		if p.seen[id+i] {
-			return page{}, fmt.Errorf("%w: page %d is used twice", errDamaged, id+i)
+			return page{}, fmt.Errorf("%w: page %d is used twice", ErrDamaged, id+i)
 		}
 		p.seen[id+i] = true
 	}
-	body := make([]byte, int64(pages)*p.meta.pageSize)
-	if _, err := p.file.ReadAt(body, int64(id)*p.meta.pageSize); err != nil {
-		return page{}, fmt.Errorf("%w: page %d: %w", errDamaged, id, err)
+	body := make([]byte, int64(pages)*p.Meta.PageSize)
+	if _, err := p.file.ReadAt(body, int64(id)*p.Meta.PageSize); err != nil {
+		return page{}, fmt.Errorf("%w: page %d: %w", ErrDamaged, id, err)
 	}
 	return page{id: id, flags: le.Uint16(head[8:]), count: int(le.Uint16(head[10:])), body: body}, nil
 }
@@ -156,8 +156,8 @@ func (p *pageFile) read(id uint64) (page, error) {
 // visit is told of every item of a bucket.
 type visit func(bucket string, key, value []byte) error
 
-// walk visits every item of every bucket, checking all structure on the way.
-func (p *pageFile) walk(do visit) error {
+// Walk visits every item of every bucket, checking all structure on the way.
+func (p *pageFile) Walk(do visit) error {
 	if err := p.walkFreelist(); err != nil {
 		return err
 	}
@@ -165,8 +165,8 @@ func (p *pageFile) walk(do visit) error {
 	if err != nil {
 		return err
 	}
-	if len(buckets) != len(bucketNames()) {
-		return fmt.Errorf("%w: %d buckets", errDamaged, len(buckets))
+	if len(buckets) != len(BucketNames()) {
+		return fmt.Errorf("%w: %d buckets", ErrDamaged, len(buckets))
 	}
 	for _, b := range buckets {
 		if err := p.walkBucket(b, do); err != nil {
@@ -175,7 +175,7 @@ func (p *pageFile) walk(do visit) error {
 	}
 	// A count that shrank hides what it does not count any more.
 	if i := slices.Index(p.seen, false); i >= 0 {
-		return fmt.Errorf("%w: page %d is neither free nor in use", errDamaged, i)
+		return fmt.Errorf("%w: page %d is neither free nor in use", ErrDamaged, i)
 	}
 	return nil
 }
@@ -189,9 +189,9 @@ type bucket struct {
 
 // buckets lists the buckets of the file.
 func (p *pageFile) buckets() (all []bucket, err error) {
-	err = p.walkTree(p.meta.root, 0, bounds{}, func(flags uint32, name, value []byte) error {
+	err = p.walkTree(p.Meta.root, 0, bounds{}, func(flags uint32, name, value []byte) error {
 		if flags&leafIsBucket == 0 || len(value) < bucketHeader {
-			return fmt.Errorf("%w: the root holds %q, which is no bucket", errDamaged, name)
+			return fmt.Errorf("%w: the root holds %q, which is no bucket", ErrDamaged, name)
 		}
 		all = append(all, bucket{string(name), value})
 		return nil
@@ -203,14 +203,14 @@ func (p *pageFile) buckets() (all []bucket, err error) {
 func (p *pageFile) walkBucket(b bucket, do visit) error {
 	item := func(flags uint32, key, value []byte) error {
 		if flags != 0 {
-			return fmt.Errorf("%w: bucket %q holds a bucket", errDamaged, b.name)
+			return fmt.Errorf("%w: bucket %q holds a bucket", ErrDamaged, b.name)
 		}
 		return do(b.name, key, value)
 	}
 	if root := binary.LittleEndian.Uint64(b.value); root != 0 {
 		return p.walkTree(root, 0, bounds{}, item)
 	}
-	return leafItems(page{flags: flagLeaf, count: inlineCount(b.value), body: b.value[bucketHeader:]}, bounds{}, item)
+	return leafItems(page{flags: FlagLeaf, count: inlineCount(b.value), body: b.value[bucketHeader:]}, bounds{}, item)
 }
 
 func inlineCount(value []byte) int {
@@ -233,19 +233,19 @@ func (b bounds) hold(key []byte) bool {
 // walkTree visits the leaves under page id.
 func (p *pageFile) walkTree(id uint64, depth int, keys bounds, item func(flags uint32, key, value []byte) error) error {
 	if depth > maxDepth {
-		return fmt.Errorf("%w: the tree is deeper than any tree of ours", errDamaged)
+		return fmt.Errorf("%w: the tree is deeper than any tree of ours", ErrDamaged)
 	}
 	pg, err := p.read(id)
 	if err != nil {
 		return err
 	}
 	switch pg.flags {
-	case flagLeaf:
+	case FlagLeaf:
 		return leafItems(pg, keys, item)
-	case flagBranch:
+	case FlagBranch:
 		return p.branchItems(pg, depth, keys, item)
 	}
-	return fmt.Errorf("%w: page %d has flags %#x", errDamaged, id, pg.flags)
+	return fmt.Errorf("%w: page %d has flags %#x", ErrDamaged, id, pg.flags)
 }
 
 func (p *pageFile) branchItems(pg page, depth int, keys bounds, item func(uint32, []byte, []byte) error) error {
@@ -259,7 +259,7 @@ func (p *pageFile) branchItems(pg page, depth int, keys bounds, item func(uint32
 			below.high = children[i+1].key
 		}
 		if !keys.hold(child.key) {
-			return fmt.Errorf("%w: page %d: key %d is out of place", errDamaged, pg.id, i)
+			return fmt.Errorf("%w: page %d: key %d is out of place", ErrDamaged, pg.id, i)
 		}
 		if err := p.walkTree(child.id, depth+1, below, item); err != nil {
 			return err
@@ -277,7 +277,7 @@ type branch struct {
 // branches reads the items of a branch page.
 func branches(pg page) ([]branch, error) {
 	if pg.count == 0 || pageHeaderSize+pg.count*branchElemSize > len(pg.body) {
-		return nil, fmt.Errorf("%w: branch page %d counts %d items", errDamaged, pg.id, pg.count)
+		return nil, fmt.Errorf("%w: branch page %d counts %d items", ErrDamaged, pg.id, pg.count)
 	}
 	all := make([]branch, pg.count)
 	for i := range all {
@@ -285,7 +285,7 @@ func branches(pg page) ([]branch, error) {
 		le := binary.LittleEndian
 		key, ok := cut(pg.body, at, le.Uint32(pg.body[at:]), le.Uint32(pg.body[at+4:]))
 		if !ok || len(key) == 0 || i > 0 && bytes.Compare(key, all[i-1].key) <= 0 {
-			return nil, fmt.Errorf("%w: page %d: key %d is out of place", errDamaged, pg.id, i)
+			return nil, fmt.Errorf("%w: page %d: key %d is out of place", ErrDamaged, pg.id, i)
 		}
 		all[i] = branch{key, le.Uint64(pg.body[at+8:])}
 	}
@@ -297,14 +297,14 @@ func leafItems(pg page, keys bounds, item func(flags uint32, key, value []byte) 
 	for i := range pg.count {
 		at := pageHeaderSize + i*leafElemSize
 		if at+leafElemSize > len(pg.body) {
-			return fmt.Errorf("%w: page %d counts %d items, more than fit", errDamaged, pg.id, pg.count)
+			return fmt.Errorf("%w: page %d counts %d items, more than fit", ErrDamaged, pg.id, pg.count)
 		}
 		le := binary.LittleEndian
 		keySize, valueSize := le.Uint32(pg.body[at+8:]), le.Uint32(pg.body[at+12:])
 		key, ok := cut(pg.body, at, le.Uint32(pg.body[at+4:]), keySize)
 		value, also := cut(pg.body, at, le.Uint32(pg.body[at+4:])+keySize, valueSize)
 		if !ok || !also || keySize == 0 || i > 0 && bytes.Compare(key, last) <= 0 || !keys.hold(key) {
-			return fmt.Errorf("%w: page %d: item %d is out of place", errDamaged, pg.id, i)
+			return fmt.Errorf("%w: page %d: item %d is out of place", ErrDamaged, pg.id, i)
 		}
 		last = key
 		if err := item(le.Uint32(pg.body[at:]), key, value); err != nil {
@@ -326,13 +326,13 @@ func cut(b []byte, at int, pos, size uint32) ([]byte, bool) {
 
 // walkFreelist checks the list of free pages and notes them as met.
 func (p *pageFile) walkFreelist() error {
-	ids, err := p.freePages()
+	ids, err := p.FreePages()
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if id >= p.meta.end || p.seen[id] {
-			return fmt.Errorf("%w: free page %d is out of range or in use", errDamaged, id)
+		if id >= p.Meta.End || p.seen[id] {
+			return fmt.Errorf("%w: free page %d is out of range or in use", ErrDamaged, id)
 		}
 		p.seen[id] = true
 	}
@@ -340,21 +340,21 @@ func (p *pageFile) walkFreelist() error {
 	return nil
 }
 
-// freePages reads the list of free pages.
-func (p *pageFile) freePages() ([]uint64, error) {
-	pg, err := p.read(p.meta.freelist)
+// FreePages reads the list of free pages.
+func (p *pageFile) FreePages() ([]uint64, error) {
+	pg, err := p.read(p.Meta.Freelist)
 	if err != nil {
 		return nil, fmt.Errorf("freelist: %w", err)
 	}
 	if pg.flags != flagFreelist {
-		return nil, fmt.Errorf("%w: page %d is no freelist", errDamaged, pg.id)
+		return nil, fmt.Errorf("%w: page %d is no freelist", ErrDamaged, pg.id)
 	}
 	list, count := pg.body[pageHeaderSize:], uint64(pg.count)
 	if count == 0xFFFF { // too many for 16 bits: the first entry counts them
 		count, list = binary.LittleEndian.Uint64(list), list[8:]
 	}
 	if count > uint64(len(list)/8) {
-		return nil, fmt.Errorf("%w: the freelist counts %d pages, more than fit", errDamaged, count)
+		return nil, fmt.Errorf("%w: the freelist counts %d pages, more than fit", ErrDamaged, count)
 	}
 	ids := make([]uint64, count)
 	for i := range ids {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package boltqueue
+package segment
 
 import (
 	"os"

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package boltqueue
+package segment
 
 import (
 	"fmt"
@@ -19,9 +19,9 @@ func freeBytes(dir string) (int64, error) {
 // truncation that bbolt and a seal need.
 func reserve(string, int64) (bool, error) { return false, nil }
 
-// judgeMedium refuses filesystems that are not on this machine, and warns of the
+// JudgeMedium refuses filesystems that are not on this machine, and warns of the
 // weaker promise.
-func judgeMedium(dir string) (warning string, err error) {
+func JudgeMedium(dir string) (warning string, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return "", fmt.Errorf("statfs %s: %w", dir, err)

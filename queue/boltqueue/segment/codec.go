@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"errors"
@@ -27,17 +27,17 @@ const (
 	denseWindow = 2 * waitingBytes
 )
 
-// stay is how long what is being appended will lie on disk.
-type stay uint8
+// Stay is how long what is being appended will lie on disk.
+type Stay uint8
 
 const (
-	passing stay = iota // delivery is close behind: deleted a moment later
-	waiting             // a backlog comes first
+	Passing Stay = iota // delivery is close behind: deleted a moment later
+	Waiting             // a backlog comes first
 )
 
-// blockBytes is where a block is full.
-func (s stay) blockBytes() int {
-	if s == waiting {
+// BlockBytes is where a block is full.
+func (s Stay) BlockBytes() int {
+	if s == Waiting {
 		return waitingBytes
 	}
 	return passingBytes
@@ -45,23 +45,23 @@ func (s stay) blockBytes() int {
 
 // codec is how a block of size raw bytes is compressed: what passes through
 // must be quick, what waits should be small.
-func (s stay) codec(size int) uint8 {
-	if s == waiting && size >= denseBytes {
+func (s Stay) codec(size int) uint8 {
+	if s == Waiting && size >= denseBytes {
 		return codecZstd
 	}
 	return codecS2
 }
 
-// packer compresses blocks and brings them back, for any number of goroutines.
+// Packer compresses blocks and brings them back, for any number of goroutines.
 // Its memory is that of one encoder, one decoder, and a buffer for each block
 // being packed at the same time.
-type packer struct {
+type Packer struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
 	scratch sync.Pool // of *[]byte, in use during one pack
 }
 
-func newPacker() (*packer, error) {
+func NewPacker() (*Packer, error) {
 	// Frames have a checksum of their own.
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(denseWindow),
 		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
@@ -73,12 +73,12 @@ func newPacker() (*packer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &packer{encoder: encoder, decoder: decoder, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
+	return &Packer{encoder: encoder, decoder: decoder, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
 }
 
 // pack compresses raw, which is left as it is when that makes it no smaller.
 // The result lies behind headerSize free bytes in memory of its own.
-func (p *packer) pack(raw []byte, codec uint8) (packed []byte, used uint8) {
+func (p *Packer) pack(raw []byte, codec uint8) (packed []byte, used uint8) {
 	scratch := p.scratch.Get().(*[]byte)
 	defer p.scratch.Put(scratch)
 	switch codec {
@@ -98,7 +98,7 @@ func (p *packer) pack(raw []byte, codec uint8) (packed []byte, used uint8) {
 
 // unpack brings the payload of a frame back, in its own memory when it was
 // compressed. What a damaged length can make it allocate is bounded.
-func (p *packer) unpack(payload []byte, codec uint8) (raw []byte, err error) {
+func (p *Packer) unpack(payload []byte, codec uint8) (raw []byte, err error) {
 	switch codec {
 	case codecPlain:
 		return payload, nil
@@ -120,7 +120,7 @@ func (p *packer) unpack(payload []byte, codec uint8) (raw []byte, err error) {
 		err = fmt.Errorf("codec %d is none of ours", codec)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return raw, nil
 }

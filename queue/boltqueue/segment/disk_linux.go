@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"errors"
@@ -48,9 +48,9 @@ const (
 	typeZFS   = 0x2fc12fc1
 )
 
-// judgeMedium refuses filesystems on which fsync or locks do not hold, and
+// JudgeMedium refuses filesystems on which fsync or locks do not hold, and
 // returns a warning for those that weaken a promise.
-func judgeMedium(dir string) (warning string, err error) {
+func JudgeMedium(dir string) (warning string, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return "", fmt.Errorf("statfs %s: %w", dir, err)

@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"bytes"
@@ -16,16 +16,16 @@ import (
 
 func TestOnlyBlocksThatWaitAndAreWorthItArePackedWithZstd(t *testing.T) {
 	for _, c := range []struct {
-		stay stay
+		stay Stay
 		size int
 		want uint8
 	}{
-		{passing, 1, codecS2},
-		{passing, passingBytes, codecS2},
-		{waiting, 1, codecS2},
-		{waiting, denseBytes - 1, codecS2},
-		{waiting, denseBytes, codecZstd},
-		{waiting, waitingBytes, codecZstd},
+		{Passing, 1, codecS2},
+		{Passing, passingBytes, codecS2},
+		{Waiting, 1, codecS2},
+		{Waiting, denseBytes - 1, codecS2},
+		{Waiting, denseBytes, codecZstd},
+		{Waiting, waitingBytes, codecZstd},
 	} {
 		if got := c.stay.codec(c.size); got != c.want {
 			t.Errorf("stay %d, %d bytes: got codec %d, want %d", c.stay, c.size, got, c.want)
@@ -67,24 +67,24 @@ func TestEveryCodecBringsBackWhatItPacked(t *testing.T) {
 }
 
 // packedEvents is the payload of a block as zstd packs it.
-func packedEvents(t testing.TB, p *packer, n int) (payload []byte, size int) {
+func packedEvents(t testing.TB, p *Packer, n int) (payload []byte, size int) {
 	t.Helper()
-	b := newBlock(goldenTime(), 0, packing{packer: p, stay: waiting})
+	b := NewBlock(goldenTime(), 0, Packing{Packer: p, Stay: Waiting})
 	for i := range n {
-		b.add(event.Event{ID: fmt.Sprint("m", i*i), Name: "Application Opened", Body: []byte(strings.Repeat(fmt.Sprint(i), 100))})
+		b.Add(event.Event{ID: fmt.Sprint("m", i*i), Name: "Application Opened", Body: []byte(strings.Repeat(fmt.Sprint(i), 100))})
 	}
-	b.pack()
+	b.Pack()
 	if b.codec != codecZstd {
 		t.Fatalf("got codec %d", b.codec)
 	}
-	return b.packed[headerSize:], len(b.raw)
+	return b.packed[headerSize:], len(b.Raw)
 }
 
 func TestAZstdPayloadCutShortIsDamage(t *testing.T) {
 	p := goldenPacker(t)
 	payload, _ := packedEvents(t, p, 50)
 	for n := range payload {
-		if raw, err := p.unpack(payload[:n], codecZstd); !errors.Is(err, errDamaged) {
+		if raw, err := p.unpack(payload[:n], codecZstd); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%d bytes of %d: got %d bytes, %v, want damage", n, len(payload), len(raw), err)
 		}
 	}
@@ -100,9 +100,9 @@ func TestAZstdPayloadWithABitFlippedDoesNoHarm(t *testing.T) {
 		payload[i/8] ^= 1 << (i % 8)
 		raw, err := p.unpack(payload, codecZstd)
 		if err == nil {
-			_, err = decodeBlock(raw, 50)
+			_, err = DecodeBlock(raw, 50)
 		}
-		if err != nil && !errors.Is(err, errDamaged) || len(raw) > 64*size {
+		if err != nil && !errors.Is(err, ErrDamaged) || len(raw) > 64*size {
 			t.Errorf("bit %d of byte %d: got %d bytes, %v, want damage", i%8, i/8, len(raw), err)
 		}
 		if err != nil {
@@ -149,7 +149,7 @@ func TestWhatUnpacksToMoreThanAnyBlockIsNotUnpacked(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		raw, err := p.unpack(payload, codecZstd)
 		runtime.ReadMemStats(&after)
-		if !errors.Is(err, errDamaged) {
+		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: got %d bytes, %v, want damage", what, len(raw), err)
 		}
 		if got := after.TotalAlloc - before.TotalAlloc; got > c.most {
@@ -159,18 +159,18 @@ func TestWhatUnpacksToMoreThanAnyBlockIsNotUnpacked(t *testing.T) {
 }
 
 func TestACodecOfAnotherTimeIsDamage(t *testing.T) {
-	if raw, err := goldenPacker(t).unpack([]byte("payload"), codecZstd+1); !errors.Is(err, errDamaged) {
+	if raw, err := goldenPacker(t).unpack([]byte("payload"), codecZstd+1); !errors.Is(err, ErrDamaged) {
 		t.Errorf("got %q, %v, want damage", raw, err)
 	}
 }
 
 func TestABlockIsFullLaterWhenItWaits(t *testing.T) {
-	for stay, want := range map[stay]int{passing: passingBytes, waiting: waitingBytes} {
-		b, ev := newBlock(goldenTime(), 0, packing{stay: stay}), event.Event{ID: "m", Name: "n", Body: make([]byte, 1_000)}
-		for !b.full() {
-			b.add(ev)
+	for stay, want := range map[Stay]int{Passing: passingBytes, Waiting: waitingBytes} {
+		b, ev := NewBlock(goldenTime(), 0, Packing{Stay: stay}), event.Event{ID: "m", Name: "n", Body: make([]byte, 1_000)}
+		for !b.Full() {
+			b.Add(ev)
 		}
-		if got := len(b.raw); got < want || got > want+recordSize(ev) {
+		if got := len(b.Raw); got < want || got > want+RecordSize(ev) {
 			t.Errorf("stay %d: got a block of %d bytes, want about %d", stay, got, want)
 		}
 	}
@@ -189,9 +189,9 @@ func FuzzUnpack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte, codec uint8, count int) {
 		raw, err := p.unpack(payload, codec)
 		if err == nil && len(raw) <= maxUnpacked {
-			_, err = decodeBlock(raw, min(max(count, 0), blockEvents))
+			_, err = DecodeBlock(raw, min(max(count, 0), BlockEvents))
 		}
-		if err != nil && !errors.Is(err, errDamaged) || len(raw) > max(maxUnpacked, len(payload)) {
+		if err != nil && !errors.Is(err, ErrDamaged) || len(raw) > max(maxUnpacked, len(payload)) {
 			t.Errorf("got %d bytes, %v, want damage", len(raw), err)
 		}
 	})

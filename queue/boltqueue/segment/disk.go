@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"errors"
@@ -12,20 +12,20 @@ import (
 	"syscall"
 )
 
-// usage is what the queue's directory and its medium hold.
-type usage struct {
-	bytes int64 // allocated to files in the directory, reservations included
-	free  int64 // left on the medium for this user
+// Usage is what the queue's directory and its medium hold.
+type Usage struct {
+	Bytes int64 // allocated to files in the directory, reservations included
+	Free  int64 // left on the medium for this user
 }
 
-// diskUsage returns what the files of dir take, and what is left on its medium.
-func diskUsage(dir string) (usage, error) {
+// DiskUsage returns what the files of dir take, and what is left on its medium.
+func DiskUsage(dir string) (Usage, error) {
 	free, err := freeBytes(dir)
 	if err != nil {
-		return usage{}, fmt.Errorf("statfs %s: %w", dir, err)
+		return Usage{}, fmt.Errorf("statfs %s: %w", dir, err)
 	}
 	bytes, err := allocated(dir)
-	return usage{bytes: bytes, free: free}, err
+	return Usage{Bytes: bytes, Free: free}, err
 }
 
 // allocated sums the blocks behind the files of dir. Damaged files that were
@@ -48,8 +48,8 @@ func allocated(dir string) (int64, error) {
 	return sum, nil
 }
 
-// allocatedTo is how much disk is behind the file at path.
-func allocatedTo(path string) (int64, error) {
+// AllocatedTo is how much disk is behind the file at path.
+func AllocatedTo(path string) (int64, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0, err
@@ -57,16 +57,16 @@ func allocatedTo(path string) (int64, error) {
 	return blocksOf(info), nil
 }
 
-// remove removes a file that may be there.
-func remove(path string) error {
+// Remove removes a file that may be there.
+func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// syncDir makes created, renamed and removed names of dir durable.
-func syncDir(dir string) error {
+// SyncDir makes created, renamed and removed names of dir durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -75,35 +75,35 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// noRoom reports whether err says that the medium is full. bbolt flattens
+// NoRoom reports whether err says that the medium is full. bbolt flattens
 // some errors to text, so that is looked at too.
-func noRoom(err error) bool {
+func NoRoom(err error) bool {
 	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
 		strings.Contains(err.Error(), syscall.ENOSPC.Error()) || strings.Contains(err.Error(), syscall.EDQUOT.Error()))
 }
 
-// makeDir makes dir and the directories above it that are missing, durably: a
+// MakeDir makes dir and the directories above it that are missing, durably: a
 // file is only as durable as the names that lead to it.
-func makeDir(dir string) error {
+func MakeDir(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	if err := makeDir(parent); err != nil {
+	if err := MakeDir(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) { // it may be closed to us, and then is older than us
+	if err := SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) { // it may be closed to us, and then is older than us
 		return err
 	}
 	return nil
 }
 
-// prepareDir makes dir if needed and closes it to others.
-func prepareDir(dir string) error {
-	if err := makeDir(dir); err != nil {
+// PrepareDir makes dir if needed and closes it to others.
+func PrepareDir(dir string) error {
+	if err := MakeDir(dir); err != nil {
 		return fmt.Errorf("make the queue's directory: %w", err)
 	}
 	info, err := os.Stat(dir)
@@ -120,8 +120,8 @@ func prepareDir(dir string) error {
 	return nil
 }
 
-// inUnits writes a size for people.
-func inUnits(n int64) string {
+// InUnits writes a size for people.
+func InUnits(n int64) string {
 	unit, f := "bytes", float64(n)
 	for _, larger := range [...]string{"KiB", "MiB", "GiB", "TiB"} {
 		if f < 1024 {
@@ -132,8 +132,8 @@ func inUnits(n int64) string {
 	return fmt.Sprintf("%.4g %s", f, unit)
 }
 
-// segmentNumbers returns the numbers of the segments in dir, in order.
-func segmentNumbers(dir string) ([]uint64, error) {
+// SegmentNumbers returns the numbers of the segments in dir, in order.
+func SegmentNumbers(dir string) ([]uint64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func segmentNumbers(dir string) ([]uint64, error) {
 	for _, e := range entries {
 		digits, _ := strings.CutSuffix(e.Name(), ".seg")
 		n, err := strconv.ParseUint(digits, 10, 62)
-		if err == nil && e.Name() == filepath.Base(segmentPath(dir, n)) {
+		if err == nil && e.Name() == filepath.Base(SegmentPath(dir, n)) {
 			numbers = append(numbers, n)
 		}
 	}

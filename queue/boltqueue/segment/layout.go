@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"encoding/binary"
@@ -54,11 +54,11 @@ const (
 type kind uint8
 
 const (
-	kindHead kind = iota + 1
+	KindHead kind = iota + 1
 	kindBook
-	kindBlock
+	KindBlock
 	kindMarks
-	kindReject
+	KindReject
 	kindText
 )
 
@@ -70,27 +70,27 @@ const (
 
 // A bucket or key name is a constant; bbolt wants bytes.
 const (
-	bucketSegment = "segment"
-	bucketBlocks  = "blocks"
+	BucketSegment = "segment"
+	BucketBlocks  = "blocks"
 	bucketMarks   = "marks"
 	bucketRejects = "rejects"
 	bucketTexts   = "texts"
-	keyHead       = "head"
+	KeyHead       = "head"
 	keyBook       = "book"
 )
 
-// bucketNames lists the buckets of a segment.
-func bucketNames() []string {
-	return []string{bucketSegment, bucketBlocks, bucketMarks, bucketRejects, bucketTexts}
+// BucketNames lists the buckets of a segment.
+func BucketNames() []string {
+	return []string{BucketSegment, BucketBlocks, bucketMarks, bucketRejects, bucketTexts}
 }
 
 // numberKey is the key of a numbered frame: big endian, so that bbolt lists
 // them in order.
 func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// keyNumber is the inverse of numberKey; 0, which numbers nothing, for a key of
+// KeyNumber is the inverse of numberKey; 0, which numbers nothing, for a key of
 // another kind.
-func keyNumber(key []byte) uint64 {
+func KeyNumber(key []byte) uint64 {
 	if len(key) != 8 {
 		return 0
 	}
@@ -100,12 +100,12 @@ func keyNumber(key []byte) uint64 {
 // frame is one stored value, decoded.
 type frame struct {
 	kind     kind
-	codec    uint8
+	Codec    uint8
 	identity uint64
 	number   uint64
 	stamp    uint64
-	count    uint32
-	payload  []byte
+	Count    uint32
+	Payload  []byte
 }
 
 // seal writes the header of f into buf, whose first headerSize bytes are free
@@ -113,20 +113,20 @@ type frame struct {
 func (f frame) seal(buf []byte) []byte {
 	le := binary.LittleEndian
 	copy(buf, magic)
-	buf[4], buf[5], buf[6], buf[7] = byte(f.kind), f.codec, 0, 0
+	buf[4], buf[5], buf[6], buf[7] = byte(f.kind), f.Codec, 0, 0
 	le.PutUint64(buf[8:], f.identity)
 	le.PutUint64(buf[16:], f.number)
 	le.PutUint64(buf[24:], f.stamp)
-	le.PutUint32(buf[32:], f.count)
+	le.PutUint32(buf[32:], f.Count)
 	le.PutUint32(buf[36:], uint32(len(buf)-headerSize))
 	le.PutUint32(buf[40:], frameSum(buf))
 	return buf
 }
 
-// encode returns f as a value of its own memory.
-func (f frame) encode() []byte {
-	buf := make([]byte, headerSize+len(f.payload))
-	copy(buf[headerSize:], f.payload)
+// Encode returns f as a value of its own memory.
+func (f frame) Encode() []byte {
+	buf := make([]byte, headerSize+len(f.Payload))
+	copy(buf[headerSize:], f.Payload)
 	return f.seal(buf)
 }
 
@@ -137,30 +137,30 @@ func frameSum(buf []byte) uint32 {
 	return crc32.Update(crc32.Checksum(buf[:40], table), table, buf[headerSize:])
 }
 
-// errDamaged is what every failed check of a stored value wraps.
-var errDamaged = errors.New("damaged")
+// ErrDamaged is what every failed check of a stored value wraps.
+var ErrDamaged = errors.New("damaged")
 
-// parseFrame checks value and returns it decoded; the payload aliases value.
-func parseFrame(value []byte, want kind, identity, number uint64) (frame, error) {
+// ParseFrame checks value and returns it decoded; the payload aliases value.
+func ParseFrame(value []byte, want kind, identity, number uint64) (frame, error) {
 	if len(value) < headerSize || string(value[:4]) != magic {
-		return frame{}, fmt.Errorf("%w: no frame", errDamaged)
+		return frame{}, fmt.Errorf("%w: no frame", ErrDamaged)
 	}
 	le := binary.LittleEndian
 	f := frame{
-		kind: kind(value[4]), codec: value[5],
+		kind: kind(value[4]), Codec: value[5],
 		identity: le.Uint64(value[8:]), number: le.Uint64(value[16:]),
-		stamp: le.Uint64(value[24:]), count: le.Uint32(value[32:]),
-		payload: value[headerSize:],
+		stamp: le.Uint64(value[24:]), Count: le.Uint32(value[32:]),
+		Payload: value[headerSize:],
 	}
 	switch {
-	case int(le.Uint32(value[36:])) != len(f.payload):
-		return frame{}, fmt.Errorf("%w: frame of %d bytes says %d", errDamaged, len(f.payload), le.Uint32(value[36:]))
+	case int(le.Uint32(value[36:])) != len(f.Payload):
+		return frame{}, fmt.Errorf("%w: frame of %d bytes says %d", ErrDamaged, len(f.Payload), le.Uint32(value[36:]))
 	case le.Uint32(value[40:]) != frameSum(value):
-		return frame{}, fmt.Errorf("%w: checksum", errDamaged)
+		return frame{}, fmt.Errorf("%w: checksum", ErrDamaged)
 	case f.kind != want || f.number != number || identity != 0 && f.identity != identity:
-		return frame{}, fmt.Errorf("%w: a frame of another place (kind %d, number %d)", errDamaged, f.kind, f.number)
-	case f.count > blockEvents:
-		return frame{}, fmt.Errorf("%w: a block of %d events", errDamaged, f.count)
+		return frame{}, fmt.Errorf("%w: a frame of another place (kind %d, number %d)", ErrDamaged, f.kind, f.number)
+	case f.Count > BlockEvents:
+		return frame{}, fmt.Errorf("%w: a block of %d events", ErrDamaged, f.Count)
 	}
 	return f, nil
 }
@@ -169,54 +169,54 @@ func parseFrame(value []byte, want kind, identity, number uint64) (frame, error)
 // is about 64 KiB, one event beyond any limit of the doors aside.
 const maxUnpacked = 64 << 20
 
-// unpack returns the payload uncompressed, in its own memory when it was
+// Unpack returns the payload uncompressed, in its own memory when it was
 // compressed.
-func (f frame) unpack(p *packer) ([]byte, error) { return p.unpack(f.payload, f.codec) }
+func (f frame) Unpack(p *Packer) ([]byte, error) { return p.unpack(f.Payload, f.Codec) }
 
 func stampOf(t time.Time) uint64    { return uint64(max(t.UnixMilli(), 0)) }
 func timeOf(stamp uint64) time.Time { return time.UnixMilli(int64(stamp)) }
 
-// reader takes a payload apart. The first short or overlong field sets bad,
+// Reader takes a payload apart. The first short or overlong field sets bad,
 // and everything after it reads as zero.
-type reader struct {
-	buf []byte
+type Reader struct {
+	Buf []byte
 	bad bool
 }
 
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.buf)
+func (r *Reader) Uvarint() uint64 {
+	v, n := binary.Uvarint(r.Buf)
 	if n <= 0 {
-		r.bad, r.buf = true, nil
+		r.bad, r.Buf = true, nil
 		return 0
 	}
-	r.buf = r.buf[n:]
+	r.Buf = r.Buf[n:]
 	return v
 }
 
-func (r *reader) uint64() uint64 {
-	if len(r.buf) < 8 {
-		r.bad, r.buf = true, nil
+func (r *Reader) uint64() uint64 {
+	if len(r.Buf) < 8 {
+		r.bad, r.Buf = true, nil
 		return 0
 	}
-	v := binary.LittleEndian.Uint64(r.buf)
-	r.buf = r.buf[8:]
+	v := binary.LittleEndian.Uint64(r.Buf)
+	r.Buf = r.Buf[8:]
 	return v
 }
 
-func (r *reader) bytes() []byte {
-	n := r.uvarint()
-	if n > uint64(len(r.buf)) {
-		r.bad, r.buf = true, nil
+func (r *Reader) bytes() []byte {
+	n := r.Uvarint()
+	if n > uint64(len(r.Buf)) {
+		r.bad, r.Buf = true, nil
 		return nil
 	}
-	b := r.buf[:n:n]
-	r.buf = r.buf[n:]
+	b := r.Buf[:n:n]
+	r.Buf = r.Buf[n:]
 	return b
 }
 
-func (r *reader) err(what string) error {
+func (r *Reader) err(what string) error {
 	if r.bad {
-		return fmt.Errorf("%w: %s is cut short", errDamaged, what)
+		return fmt.Errorf("%w: %s is cut short", ErrDamaged, what)
 	}
 	return nil
 }

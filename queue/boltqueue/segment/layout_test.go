@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"encoding/hex"
@@ -36,60 +36,60 @@ func unhex(t *testing.T, text string) []byte {
 }
 
 func TestNamesAndNumbersOfTheFormatStay(t *testing.T) {
-	if formatVersion != 3 || magic != "tkd1" || headerSize != 44 || blockEvents != 1<<16 {
+	if formatVersion != 3 || magic != "tkd1" || headerSize != 44 || BlockEvents != 1<<16 {
 		t.Error("a constant of the format changed")
 	}
-	if got := strings.Join(bucketNames(), " ") + " " + keyHead + " " + keyBook; got != "segment blocks marks rejects texts head book" {
+	if got := strings.Join(BucketNames(), " ") + " " + KeyHead + " " + keyBook; got != "segment blocks marks rejects texts head book" {
 		t.Errorf("got the names %s", got)
 	}
-	kinds := []kind{kindHead, kindBook, kindBlock, kindMarks, kindReject, kindText}
+	kinds := []kind{KindHead, kindBook, KindBlock, kindMarks, KindReject, kindText}
 	for i, k := range kinds {
 		if int(k) != i+1 {
 			t.Errorf("kind %d is now %d", i+1, k)
 		}
 	}
-	if live != 0 || delivered != 1 || dead != 2 || discarded != 3 {
+	if Live != 0 || Delivered != 1 || Dead != 2 || Discarded != 3 {
 		t.Error("the states changed")
 	}
 	golden(t, numberKey(0x0102), "0000000000000102")
-	if got := segmentPath("dir", 7); got != "dir/00000007.seg" {
+	if got := SegmentPath("dir", 7); got != "dir/00000007.seg" {
 		t.Errorf("got the name %s", got)
 	}
 }
 
 func TestAFrameIsWrittenAsEver(t *testing.T) {
-	f := frame{kind: kindText, identity: goldenIdentity, number: 3, stamp: 9, payload: []byte("no such user")}
-	stored := f.encode()
+	f := frame{kind: kindText, identity: goldenIdentity, number: 3, stamp: 9, Payload: []byte("no such user")}
+	stored := f.Encode()
 	golden(t, stored, `
 		746b643106000000887766554433221103000000000000000900000000000000000000000c000000
 		da04ae666e6f20737563682075736572`)
-	got, err := parseFrame(stored, kindText, goldenIdentity, 3)
+	got, err := ParseFrame(stored, kindText, goldenIdentity, 3)
 	if err != nil || !reflect.DeepEqual(got, f) {
 		t.Errorf("got %+v, %v, want %+v", got, err, f)
 	}
 }
 
 func TestABookIsWrittenAsEver(t *testing.T) {
-	b := book{taken: 21, live: 1, delivered: 2, dead: 5, discarded: 6, lost: 7, nextBlock: 8, nextReject: 9, nextText: 10,
-		rejects: 3, rejectBytes: 4, sampleBytes: 1, deadBy: [reasonSlots]uint64{0, 1, 2, 0, 0, 2}}
+	b := Counters{Taken: 21, Live: 1, Delivered: 2, Dead: 5, Discarded: 6, Lost: 7, NextBlock: 8, NextReject: 9, nextText: 10,
+		Rejects: 3, RejectBytes: 4, SampleBytes: 1, DeadBy: [ReasonSlots]uint64{0, 1, 2, 0, 0, 2}}
 	golden(t, b.encode(), `
 		15000000000000000100000000000000020000000000000005000000000000000600000000000000
 		0700000000000000080000000000000009000000000000000a000000000000000300000000000000
 		04000000000000000100000000000000000000000000000001000000000000000200000000000000
 		00000000000000000000000000000000020000000000000000000000000000000000000000000000
 		0000000000000000`)
-	if got, err := decodeBook(b.encode()); err != nil || got != b {
+	if got, err := decodeCounters(b.encode()); err != nil || got != b {
 		t.Errorf("got %+v, %v, want %+v", got, err, b)
 	}
 }
 
 func TestMarksAreWrittenAsEver(t *testing.T) {
-	st := []state{live, delivered, dead, discarded, dead}
-	letters := []letter{
-		{index: 2, reason: 5, status: 400, attempts: 1, died: goldenTime(), text: 3},
-		{index: 4, reason: 7, status: 503, attempts: 20, died: goldenTime()},
+	st := []State{Live, Delivered, Dead, Discarded, Dead}
+	letters := []DeadEvent{
+		{Index: 2, Reason: 5, Status: 400, Attempts: 1, Died: goldenTime(), Text: 3},
+		{Index: 4, Reason: 7, Status: 503, Attempts: 20, Died: goldenTime()},
 	}
-	m := marks{states: st, letters: letters, evidence: map[int]*evidence{0: {strikes: 1.5, firstFailed: goldenTime()}}}
+	m := Marks{States: st, Letters: letters, Evidence: map[int]*Evidence{0: {Strikes: 1.5, FirstFailed: goldenTime()}}}
 	stored := m.encode()
 	golden(t, stored, `
 		05e4020205900301fbd8c1a28c34030407f70314fbd8c1a28c34000100fbd8c1a28c340000000000
@@ -106,9 +106,9 @@ func goldenEvents() []event.Event {
 	}
 }
 
-func goldenPacker(t testing.TB) *packer {
+func goldenPacker(t testing.TB) *Packer {
 	t.Helper()
-	p, err := newPacker()
+	p, err := NewPacker()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,11 +116,11 @@ func goldenPacker(t testing.TB) *packer {
 }
 
 func TestABlockIsWrittenAsEver(t *testing.T) {
-	b := newBlock(goldenTime(), 0, packing{packer: goldenPacker(t)})
+	b := NewBlock(goldenTime(), 0, Packing{Packer: goldenPacker(t)})
 	for _, ev := range goldenEvents() {
-		b.add(ev)
+		b.Add(ev)
 	}
-	stored := b.value(goldenIdentity, 5)
+	stored := b.Value(goldenIdentity, 5)
 	golden(t, stored, `
 		746b643103000000887766554433221105000000000000007b6c50c4a00100000200000057000000
 		04869d0800026d31124170706c69636174696f6e204f70656e656402070000000000000008000000
@@ -149,26 +149,26 @@ func TestAZstdBlockIsReadAsEver(t *testing.T) {
 
 func readsAs(t *testing.T, stored []byte, number uint64, want []event.Event) {
 	t.Helper()
-	f, err := parseFrame(stored, kindBlock, goldenIdentity, number)
-	if err != nil || int(f.count) != len(want) || !timeOf(f.stamp).Equal(goldenTime()) {
+	f, err := ParseFrame(stored, KindBlock, goldenIdentity, number)
+	if err != nil || int(f.Count) != len(want) || !timeOf(f.stamp).Equal(goldenTime()) {
 		t.Fatalf("got %+v, %v, want %d events taken at %v", f, err, len(want), goldenTime())
 	}
-	raw, err := f.unpack(goldenPacker(t))
+	raw, err := f.Unpack(goldenPacker(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeBlock(raw, int(f.count)); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := DecodeBlock(raw, int(f.Count)); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
 
 func TestARejectIsWrittenAsEver(t *testing.T) {
-	r := reject{body: []byte(`{"event":`), reason: 1, detail: "cut off"}
+	r := Reject{Body: []byte(`{"event":`), Reason: 1, Detail: "cut off"}
 	stored := r.encode(goldenIdentity, 7, goldenTime())
 	golden(t, stored, `
 		746b643105000000887766554433221107000000000000007b6c50c4a00100000000000012000000
 		d56a69a10107637574206f66667b226576656e74223a`)
-	f, err := parseFrame(stored, kindReject, goldenIdentity, 7)
+	f, err := ParseFrame(stored, KindReject, goldenIdentity, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,10 +179,10 @@ func TestARejectIsWrittenAsEver(t *testing.T) {
 
 // A frame with any one bit changed is not taken for one.
 func TestEveryBitOfAFrameIsChecked(t *testing.T) {
-	stored := frame{kind: kindText, identity: goldenIdentity, number: 3, stamp: 9, payload: []byte("text")}.encode()
+	stored := frame{kind: kindText, identity: goldenIdentity, number: 3, stamp: 9, Payload: []byte("text")}.Encode()
 	for i := range 8 * len(stored) {
 		stored[i/8] ^= 1 << (i % 8)
-		if got, err := parseFrame(stored, kindText, goldenIdentity, 3); err == nil {
+		if got, err := ParseFrame(stored, kindText, goldenIdentity, 3); err == nil {
 			t.Errorf("bit %d of byte %d: got %+v, want an error", i%8, i/8, got)
 		}
 		stored[i/8] ^= 1 << (i % 8)

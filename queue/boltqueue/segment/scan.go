@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"bytes"
@@ -25,8 +25,8 @@ type found struct {
 	file     io.ReaderAt
 	shape    shape
 	identity uint64
-	frames   map[place]spot
-	book     *book // nil: no book survived, or not surely the newest
+	Frames   map[place]spot
+	book     *Counters // nil: no book survived, or not surely the newest
 }
 
 type place struct {
@@ -38,13 +38,13 @@ type spot struct {
 	at    int64
 	size  int
 	stamp uint64
-	count uint32
+	Count uint32
 }
 
-// scan looks for frames anywhere in the file, except in pages that bbolt's
+// Scan looks for frames anywhere in the file, except in pages that bbolt's
 // own structure shows to be free: those hold what was settled long ago.
 // ErrNewer or ErrOlder when another trackd wrote it.
-func scan(file io.ReaderAt, size int64) (*found, error) {
+func Scan(file io.ReaderAt, size int64) (*found, error) {
 	f := &found{file: file, shape: shapeOf(file, size)}
 	byIdentity := map[uint64]map[place]spot{}
 	var foreign error
@@ -52,8 +52,8 @@ func scan(file io.ReaderAt, size int64) (*found, error) {
 		if s := f.shape; len(s.free) > 0 && s.free[uint64(at)/uint64(s.pageSize)] {
 			return
 		}
-		if fr.kind == kindHead {
-			if _, err := decodeHead(fr.payload); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
+		if fr.kind == KindHead {
+			if _, err := decodeHead(fr.Payload); errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) {
 				foreign = err
 			}
 		}
@@ -64,7 +64,7 @@ func scan(file io.ReaderAt, size int64) (*found, error) {
 		}
 		where := place{fr.kind, fr.number}
 		if old, known := frames[where]; !known || fr.stamp >= old.stamp {
-			frames[where] = spot{at: at, size: size, stamp: fr.stamp, count: fr.count}
+			frames[where] = spot{at: at, size: size, stamp: fr.stamp, Count: fr.Count}
 		}
 	})
 	f.choose(byIdentity)
@@ -76,8 +76,8 @@ func scan(file io.ReaderAt, size int64) (*found, error) {
 func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 	f.identity = newIdentity()
 	for identity, frames := range byIdentity {
-		if n := len(frames) - len(f.frames); n > 0 || n == 0 && identity < f.identity {
-			f.identity, f.frames = identity, frames
+		if n := len(frames) - len(f.Frames); n > 0 || n == 0 && identity < f.identity {
+			f.identity, f.Frames = identity, frames
 		}
 	}
 	if !f.shape.current {
@@ -87,19 +87,19 @@ func (f *found) choose(byIdentity map[uint64]map[place]spot) {
 	if err != nil {
 		return
 	}
-	fr, err := parseFrame(value, kindBook, f.identity, 0)
+	fr, err := ParseFrame(value, kindBook, f.identity, 0)
 	if err != nil {
 		return
 	}
-	if b, err := decodeBook(fr.payload); err == nil && fr.stamp >= f.shape.least && !f.outgrew(b) {
+	if b, err := decodeCounters(fr.Payload); err == nil && fr.stamp >= f.shape.least && !f.outgrew(b) {
 		f.book = &b
 	}
 }
 
 // outgrew reports whether something was found that was stored after b.
-func (f *found) outgrew(b book) bool {
-	for p := range f.frames {
-		if p.kind == kindBlock && p.number >= b.nextBlock || p.kind == kindReject && p.number >= b.nextReject {
+func (f *found) outgrew(b Counters) bool {
+	for p := range f.Frames {
+		if p.kind == KindBlock && p.number >= b.NextBlock || p.kind == KindReject && p.number >= b.NextReject {
 			return true
 		}
 	}
@@ -108,7 +108,7 @@ func (f *found) outgrew(b book) bool {
 
 // value reads the frame of a place again.
 func (f *found) value(where place) ([]byte, error) {
-	s, known := f.frames[where]
+	s, known := f.Frames[where]
 	if !known {
 		return nil, os.ErrNotExist
 	}
@@ -119,8 +119,8 @@ func (f *found) value(where place) ([]byte, error) {
 
 // newest is the greatest stamp of what is not stamped with a time.
 func (f *found) newest() (stamp uint64) {
-	for p, s := range f.frames {
-		if p.kind != kindBlock && p.kind != kindReject {
+	for p, s := range f.Frames {
+		if p.kind != KindBlock && p.kind != KindReject {
 			stamp = max(stamp, s.stamp)
 		}
 	}
@@ -146,19 +146,19 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 		s.least, s.current = newestStamp(file, size)
 		return s
 	}
-	s.pageSize = p.meta.pageSize
-	ids, err := p.freePages()
+	s.pageSize = p.Meta.PageSize
+	ids, err := p.FreePages()
 	buckets, _ := p.buckets() // those before the damage, if any
 	for _, b := range buckets {
-		s.whole[b.name] = p.walkBucket(b, checkFrame) == nil
+		s.whole[b.name] = p.walkBucket(b, CheckFrame) == nil
 	}
-	s.current = p.complete() == nil && s.whole[bucketSegment]
+	s.current = p.complete() == nil && s.whole[BucketSegment]
 	if err != nil {
 		return s
 	}
 	free, contradicted := map[uint64]bool{}, false
 	for _, id := range ids {
-		if id >= p.meta.end || p.seen[id] {
+		if id >= p.Meta.End || p.seen[id] {
 			contradicted = true
 			continue
 		}
@@ -167,7 +167,7 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 	for id := range free {
 		p.seen[id] = true
 	}
-	all := !slices.ContainsFunc(bucketNames(), func(name string) bool { return !s.whole[name] })
+	all := !slices.ContainsFunc(BucketNames(), func(name string) bool { return !s.whole[name] })
 	switch {
 	case contradicted && !all:
 		return s // which of the two is wrong nobody can tell
@@ -187,22 +187,22 @@ func shapeOf(file io.ReaderAt, size int64) shape {
 func newestStamp(file io.ReaderAt, size int64) (stamp uint64, ok bool) {
 	p := &pageFile{file: file, size: size}
 	m, err := p.readMeta(0, 0)
-	other := m.pageSize
+	other := m.PageSize
 	for at := int64(1 << 10); at <= 64<<10 && err != nil; at *= 2 {
 		m, err = p.readMeta(1, at)
 		other = 0
 	}
-	if err != nil || m.end < 4 || m.end > maxPages || int64(m.end)*m.pageSize > size {
+	if err != nil || m.End < 4 || m.End > maxPages || int64(m.End)*m.PageSize > size {
 		return 0, false
 	}
-	p.meta, p.seen = m, make([]bool, m.end)
+	p.Meta, p.seen = m, make([]bool, m.End)
 	buckets, _ := p.buckets()
 	for _, b := range buckets {
-		if b.name != bucketSegment {
+		if b.name != BucketSegment {
 			continue
 		}
 		err = p.walkBucket(b, func(_ string, key, value []byte) error {
-			if f, err := parseFrame(value, kindBook, 0, 0); err == nil && string(key) == keyBook {
+			if f, err := ParseFrame(value, kindBook, 0, 0); err == nil && string(key) == keyBook {
 				stamp, ok = f.stamp, true
 			}
 			return nil
@@ -215,18 +215,18 @@ func newestStamp(file io.ReaderAt, size int64) (stamp uint64, ok bool) {
 	return stamp, ok && err == nil
 }
 
-// checkFrame checks that an item is a frame of its place.
-func checkFrame(bucket string, key, value []byte) error {
-	if bucket == bucketSegment {
+// CheckFrame checks that an item is a frame of its place.
+func CheckFrame(bucket string, key, value []byte) error {
+	if bucket == BucketSegment {
 		return nil // judged by whether a book is found
 	}
-	for _, k := range []kind{kindBlock, kindMarks, kindReject, kindText} {
+	for _, k := range []kind{KindBlock, kindMarks, KindReject, kindText} {
 		if bucketOf(k) == bucket {
-			_, err := parseFrame(value, k, 0, keyNumber(key))
+			_, err := ParseFrame(value, k, 0, KeyNumber(key))
 			return err
 		}
 	}
-	return fmt.Errorf("%w: no bucket of ours", errDamaged)
+	return fmt.Errorf("%w: no bucket of ours", ErrDamaged)
 }
 
 // eachFrame calls do for every sound frame in the file, in order. It does not
@@ -301,13 +301,13 @@ func (w *window) frame(at int64) (frame, int, bool) {
 	head, le := w.buf[at-w.base:][:headerSize], binary.LittleEndian
 	size := int64(le.Uint32(head[36:])) + headerSize
 	k := kind(head[4])
-	if k < kindHead || k > kindText || size > maxFrame || at+size > w.end {
+	if k < KindHead || k > kindText || size > maxFrame || at+size > w.end {
 		return frame{}, 0, false
 	}
 	value := make([]byte, size)
 	if _, err := w.file.ReadAt(value, at); err != nil {
 		return frame{}, 0, false
 	}
-	fr, err := parseFrame(value, k, 0, le.Uint64(head[16:]))
+	fr, err := ParseFrame(value, k, 0, le.Uint64(head[16:]))
 	return fr, int(size), err == nil
 }

@@ -1,4 +1,4 @@
-package boltqueue
+package segment
 
 import (
 	"errors"
@@ -11,55 +11,55 @@ import (
 	"trackd/event"
 )
 
-// compact copies the segment into a small file of the same identity and the same
+// Compact copies the segment into a small file of the same identity and the same
 // addresses, and lets that take its name: atomic by itself. With scrub the copy
 // lacks the bytes of settled events. Whoever wants to enter meanwhile waits.
 // replaced tells, after an error too, that the copy may have the name.
-func (s *file) compact(step stepFunc, syncDir func() error, scrub bool) (replaced bool, err error) {
-	tmp := s.path + ".tmp"
-	err = s.enter(func(db *bolt.DB) error {
+func (s *File) Compact(step stepFunc, syncDir func() error, scrub bool) (replaced bool, err error) {
+	tmp := s.Path + ".tmp"
+	err = s.Enter(func(db *bolt.DB) error {
 		if err := step("compact.write", func() error { return copyWhole(tmp, db, s, scrub) }); err != nil {
 			return err
 		}
-		err := step("compact.rename", func() error { return os.Rename(tmp, s.path) })
+		err := step("compact.rename", func() error { return os.Rename(tmp, s.Path) })
 		if _, gone := os.Lstat(tmp); err != nil && gone == nil {
 			return err
 		}
 		// The old file has no name any more: what is written there is lost.
-		replaced, s.db, s.size = true, nil, 0
+		replaced, s.Db, s.Size = true, nil, 0
 		if err == nil {
 			err = step("compact.syncdir", syncDir)
 		}
 		return errors.Join(err, db.Close())
 	})
 	if err != nil {
-		_ = remove(tmp) // or at the next start
-		err = fmt.Errorf("rewrite segment %d: %w", s.number, err)
+		_ = Remove(tmp) // or at the next start
+		err = fmt.Errorf("rewrite segment %d: %w", s.Number, err)
 	}
 	return replaced, err
 }
 
 // copyWhole copies a segment to path and walks the copy: it takes the place of
 // the only other one, so it must hold all that the book tells of.
-func copyWhole(path string, db *bolt.DB, seg *file, scrub bool) error {
-	if err := copyInto(path, db, seg, scrub); err != nil {
+func copyWhole(path string, db *bolt.DB, seg *File, scrub bool) error {
+	if err := CopyInto(path, db, seg, scrub); err != nil {
 		return err
 	}
-	in, err := inspect(path)
-	if err == nil && in.book != seg.stored {
-		err = fmt.Errorf("%w: the book says %+v, the file says %+v", errDamaged, seg.stored, in.book)
+	in, err := Verify(path)
+	if err == nil && in.Counters != seg.Stored {
+		err = fmt.Errorf("%w: the book says %+v, the file says %+v", ErrDamaged, seg.Stored, in.Counters)
 	}
 	return err
 }
 
-// copyInto writes every item of db into a new file at path. With scrub the
+// CopyInto writes every item of db into a new file at path. With scrub the
 // settled events of a block become empty, and texts that no dead letter refers
 // to are left out.
-func copyInto(path string, db *bolt.DB, seg *file, scrub bool) error {
-	if err := remove(path); err != nil {
+func CopyInto(path string, db *bolt.DB, seg *File, scrub bool) error {
+	if err := Remove(path); err != nil {
 		return err
 	}
-	fresh, err := openBolt(path, seg.options())
+	fresh, err := OpenBolt(path, seg.Options())
 	if err != nil {
 		return err
 	}
@@ -95,28 +95,28 @@ func copyBucket(to *bolt.Tx, name string, from *bolt.Bucket, keep func(bucket st
 }
 
 // scrubber returns what a scrubbing copy keeps of each item of a file.
-func (s *file) scrubber(tx *bolt.Tx) (func(bucket string, key, value []byte) ([]byte, error), error) {
+func (s *File) scrubber(tx *bolt.Tx) (func(bucket string, key, value []byte) ([]byte, error), error) {
 	stored, texts := tx.Bucket([]byte(bucketMarks)), map[uint64]bool{}
 	err := stored.ForEach(func(key, value []byte) error {
-		f, err := parseFrame(tx.Bucket([]byte(bucketBlocks)).Get(key), kindBlock, s.identity, keyNumber(key))
+		f, err := ParseFrame(tx.Bucket([]byte(BucketBlocks)).Get(key), KindBlock, s.identity, KeyNumber(key))
 		if err != nil {
 			return err
 		}
-		m, err := blockMarks(value, s.identity, f.number, int(f.count))
-		for _, l := range m.letters {
-			texts[l.text] = true
+		m, err := blockMarks(value, s.identity, f.number, int(f.Count))
+		for _, l := range m.Letters {
+			texts[l.Text] = true
 		}
 		return err
 	})
 	return func(bucket string, key, value []byte) ([]byte, error) {
 		switch bucket {
 		case bucketTexts:
-			if !texts[keyNumber(key)] {
+			if !texts[KeyNumber(key)] {
 				return nil, nil
 			}
-		case bucketBlocks:
+		case BucketBlocks:
 			if marked := stored.Get(key); marked != nil {
-				return s.scrubBlock(value, marked, keyNumber(key))
+				return s.scrubBlock(value, marked, KeyNumber(key))
 			}
 		}
 		return value, nil
@@ -124,47 +124,47 @@ func (s *file) scrubber(tx *bolt.Tx) (func(bucket string, key, value []byte) ([]
 }
 
 // scrubBlock returns a stored block with its settled events emptied.
-func (s *file) scrubBlock(value, marked []byte, number uint64) ([]byte, error) {
-	f, err := parseFrame(value, kindBlock, s.identity, number)
+func (s *File) scrubBlock(value, marked []byte, number uint64) ([]byte, error) {
+	f, err := ParseFrame(value, KindBlock, s.identity, number)
 	if err != nil {
 		return nil, err
 	}
-	m, err := blockMarks(marked, s.identity, number, int(f.count))
+	m, err := blockMarks(marked, s.identity, number, int(f.Count))
 	if err != nil {
 		return nil, err
 	}
-	raw, err := f.unpack(s.packer)
+	raw, err := f.Unpack(s.packer)
 	if err != nil {
 		return nil, err
 	}
-	events, err := decodeBlock(raw, int(f.count))
+	events, err := DecodeBlock(raw, int(f.Count))
 	if err != nil {
 		return nil, err
 	}
-	b := newBlock(timeOf(f.stamp), len(raw), packing{packer: s.packer, stay: waiting})
+	b := NewBlock(timeOf(f.stamp), len(raw), Packing{Packer: s.packer, Stay: Waiting})
 	for i, ev := range events {
-		if m.states[i] != live && m.states[i] != dead {
+		if m.States[i] != Live && m.States[i] != Dead {
 			ev = event.Event{}
 		}
-		b.add(ev)
+		b.Add(ev)
 	}
-	return b.value(s.identity, number), nil
+	return b.Value(s.identity, number), nil
 }
 
-// copyTo copies the segment to a new file, durably but for its name, and
+// CopyTo copies the segment to a new file, durably but for its name, and
 // returns the counters in it and its length. Nobody else enters meanwhile.
-func (s *file) copyTo(path string) (b book, size int64, err error) {
+func (s *File) CopyTo(path string) (b Counters, size int64, err error) {
 	tmp := filepath.Join(filepath.Dir(path), filepath.Base(path)+".tmp")
 	file, err := os.OpenFile(tmp, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o600)
 	if err != nil {
 		return b, 0, err
 	}
 	err = s.view(func(tx *bolt.Tx) error {
-		f, err := parseFrame(tx.Bucket([]byte(bucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
+		f, err := ParseFrame(tx.Bucket([]byte(BucketSegment)).Get([]byte(keyBook)), kindBook, s.identity, 0)
 		if err != nil {
 			return err
 		}
-		if b, err = decodeBook(f.payload); err != nil {
+		if b, err = decodeCounters(f.Payload); err != nil {
 			return err
 		}
 		size, err = tx.WriteTo(file)
@@ -177,7 +177,7 @@ func (s *file) copyTo(path string) (b book, size int64, err error) {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		err = errors.Join(err, remove(tmp))
+		err = errors.Join(err, Remove(tmp))
 	}
 	return b, size, err
 }
