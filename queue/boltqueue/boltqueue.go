@@ -41,8 +41,8 @@ import (
 // ErrNewer and ErrOlder mean that another trackd wrote the queue, in a format
 // this one does not know. Nothing was touched.
 var (
-	ErrNewer = segment.ErrNewer
-	ErrOlder = segment.ErrOlder
+	ErrNewer = errors.New("upgrade trackd")
+	ErrOlder = errors.New("run the older trackd")
 )
 
 // Defaults of Options.
@@ -188,6 +188,12 @@ func Open(opts Options) (*Queue, error) {
 	q.intake.init(q.packing(), opts.groupBytes())
 	q.cache.init()
 	if err := q.start(); err != nil {
+		switch {
+		case errors.Is(err, segment.ErrNewer):
+			err = fmt.Errorf("%w: %w", ErrNewer, err)
+		case errors.Is(err, segment.ErrOlder):
+			err = fmt.Errorf("%w: %w", ErrOlder, err)
+		}
 		return nil, fmt.Errorf("open the queue in %s: %w", opts.Dir, err)
 	}
 	return q, nil

@@ -1,3 +1,15 @@
+// Package segment is one file of a queue: events in blocks, what became of them
+// in marks, and counters that must balance, in a bbolt database.
+//
+// It knows no queue, no lease and no caller: it lays a file out, stores and reads
+// what it is given in transactions, walks a file before bbolt opens it, saves what
+// a damaged one still shows, and rewrites one that has become sparse. A [File] is
+// safe for concurrent use but for its Stored counters and what is beside them,
+// which belong to the one who writes.
+//
+// Reading order: layout.go (the format), block.go, codec.go, marks.go, reject.go
+// and book.go (what is stored), file.go (open, enter, create), write.go, read.go,
+// then pages.go, inspect.go (the walk), scan.go, salvage.go, compact.go, disk*.go.
 package segment
 
 import (
