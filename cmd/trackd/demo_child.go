@@ -228,7 +228,7 @@ func (d *demo) account() error {
 	case !s.Balances() || s.Queued+s.Dead+s.Lost != 0:
 		return &fault{code: exitFailure, err: errors.New("demo: the queue's files do not agree")}
 	}
-	d.note("it balances")
+	d.note("it balances (a file goes, with its account, once all in it is delivered)")
 	return nil
 }
 

@@ -163,8 +163,9 @@ func TestEveryYesWaitsForTheDisk(t *testing.T) {
 		t.Errorf("%d segments were born or unlinked, want at least %d", changes, births)
 	}
 	for _, id := range d.ids {
-		if n := syncsBefore(calls, id); n != 2 {
-			t.Errorf("%s: synced %d times, want twice: the pages and the meta page of one commit", id, n)
+		// Twice for its own commit; a flush of marks may come in between.
+		if n := syncsBefore(calls, id); n < 2 || n%2 != 0 {
+			t.Errorf("%s: synced %d times, want twice for each commit: the pages, then the meta page", id, n)
 		}
 	}
 	t.Logf("%d events, each synced twice between its arrival and its reply; %d segments born or unlinked, each with its directory synced", len(d.ids), changes)

@@ -19,7 +19,7 @@ type sabotage struct {
 // The ways in which yes may come before the disk.
 var (
 	yesBeforeCommit = sabotage{"queue/boltqueue/append.go", "return await(ctx, s.group)", "return nil"}
-	noFsync         = sabotage{"queue/boltqueue/segment.go", " s.noSync,", " true,"}
+	noFsync         = sabotage{"queue/boltqueue/file.go", " s.noSync,", " true,"}
 	noDirFsync      = sabotage{"queue/boltqueue/disk.go", "return d.Sync()", "return nil"}
 )
 
