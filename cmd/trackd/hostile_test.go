@@ -210,20 +210,24 @@ func (h *hostile) badBodies(t *testing.T) {
 		body                 io.Reader
 		status               int
 		code                 string
+		kept                 bool // as a dead letter
 	}{
-		{"nothing", "/v1/track", "", http.NoBody, 400, "malformed"},
-		{"a gzip bomb", "/v1/track", "gzip", bytes.NewReader(bomb), 413, "oversize"},
-		{"a gzip bomb as a batch", "/v1/batch", "gzip", bytes.NewReader(bomb), 413, "oversize"},
-		{"a cut gzip", "/v1/track", "gzip", bytes.NewReader(squeeze(t, []byte(lifecycleLine("cut")))[:40]), 400, "malformed"},
-		{"what is no gzip", "/v1/track", "gzip", strings.NewReader(lifecycleLine("plain")), 400, "malformed"},
-		{"a body without end", "/v1/track", "", endless{}, 413, "oversize"},
-		{"a batch without end", "/v1/batch", "", endless{}, 413, "oversize"},
-		{"a batch that is none", "/v1/batch", "", strings.NewReader(`{"batch":{}}`), 400, "invalid"},
-		{"a batch without items", "/v1/batch", "", strings.NewReader(`{}`), 400, "invalid"},
+		{"nothing", "/v1/track", "", http.NoBody, 400, "malformed", true},
+		{"a gzip bomb", "/v1/track", "gzip", bytes.NewReader(bomb), 413, "oversize", true},
+		{"a gzip bomb as a batch", "/v1/batch", "gzip", bytes.NewReader(bomb), 413, "oversize", false},
+		{"a cut gzip", "/v1/track", "gzip", bytes.NewReader(squeeze(t, []byte(lifecycleLine("cut")))[:40]), 400, "malformed", false},
+		{"what is no gzip", "/v1/track", "gzip", strings.NewReader(lifecycleLine("plain")), 400, "malformed", false},
+		{"a body without end", "/v1/track", "", endless{}, 413, "oversize", true},
+		{"a batch without end", "/v1/batch", "", endless{}, 413, "oversize", false},
+		{"a batch that is none", "/v1/batch", "", strings.NewReader(`{"batch":{}}`), 400, "invalid", true},
+		{"a batch without items", "/v1/batch", "", strings.NewReader(`{}`), 400, "invalid", true},
 	} {
 		status, p := h.post(t, test.path, test.encoding, test.body)
 		if status != test.status || p.Code != test.code {
 			t.Errorf("%s: got %d %+v, want %d %s", test.name, status, p, test.status, test.code)
+		}
+		if test.kept {
+			h.rejected++
 		}
 		if status, p := h.post(t, "/v1/track", "", strings.NewReader(h.goodLine())); status != http.StatusOK {
 			t.Errorf("the event after %s: %d %+v", test.name, status, p)

@@ -17,7 +17,7 @@ import (
 
 // patience bounds every wait of these tests. It is long because it is only
 // ever used up by a failure.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // TestMain lets this binary be trackd too: run under the name trackd it is the
 // program, so that stories and crashes happen to real processes.
