@@ -115,7 +115,7 @@ func (in *inspection) room(q config.Queue) {
 		in.find("queue.dir", "how much room is there: %v", err)
 		return
 	}
-	free := int64(st.Bavail) * st.Bsize
+	free := int64(st.Bavail) * int64(st.Bsize)
 	least := int64(q.MinFreeBytes)
 	switch {
 	case free < least+startRoom:
