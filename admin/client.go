@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
+	"time"
 
 	"trackd/internal/status"
 	"trackd/queue"
@@ -132,6 +134,16 @@ func (c *Client) Reload(ctx context.Context) (status.Reload, error) {
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// lookAgain is how long after its connection was closed unanswered a question is
+// asked again, and maxLooks how often it is asked at most.
+const (
+	lookAgain = 100 * time.Millisecond
+	maxLooks  = 10
+)
+
+// do sends one request. The daemon closes the longest idle connection when all
+// are taken, which in a crowd may be one that has not asked yet: what changes
+// nothing is asked again.
 func (c *Client) do(ctx context.Context, method, path, kind string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://trackd"+path, body)
 	if err != nil {
@@ -140,11 +152,21 @@ func (c *Client) do(ctx context.Context, method, path, kind string, body io.Read
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
-	resp, err := c.http.Do(req)
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // the made-up URL would only puzzle
+	for looks := 1; ; looks++ {
+		resp, err := c.http.Do(req)
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			err = wrapped.Err // the made-up URL would only puzzle
+		}
+		closed := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+		if !closed || method != http.MethodGet || looks == maxLooks {
+			return resp, err
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return resp, err
+		}
 	}
-	return resp, err
 }
 
 func get[T any](ctx context.Context, c *Client, path string, query url.Values) (v T, err error) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -213,4 +214,33 @@ func TestPagesOnTCPAreNotForForeignHosts(t *testing.T) {
 	}
 	stop()
 	check(t, <-ended)
+}
+
+// In a crowd the daemon may close a connection before it has asked. A question is
+// asked again; an order, which may have been carried out, is not.
+func TestAQuestionIsAskedAgainAndAnOrderIsNot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	ln, err := net.Listen("unix", path)
+	check(t, err)
+	var conns atomic.Int32
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if conns.Load() < 3 {
+			panic(http.ErrAbortHandler) // hangs up
+		}
+		w.Write([]byte("{}"))
+	}), ConnState: func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}}
+	t.Cleanup(func() { srv.Close() })
+	go srv.Serve(ln)
+	client := admin.NewClient(path)
+	t.Cleanup(client.Close)
+	if err := client.Resume(t.Context()); err == nil || conns.Load() != 1 {
+		t.Errorf("an order: got %v after %d connections, want an error after one", err, conns.Load())
+	}
+	if _, err := client.Status(t.Context()); err != nil || conns.Load() != 3 {
+		t.Errorf("a question: got %v after %d connections, want an answer by the third", err, conns.Load())
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"trackd/admin"
 	"trackd/internal/sandbox"
 )
 
@@ -186,8 +188,8 @@ func (s *siege) sendGood() {
 	}
 }
 
-// lookOn asks for the status as an operator would, over a connection of its
-// own each time.
+// lookOn asks for the status as an operator would, with a client of its own each
+// time.
 func (s *siege) lookOn() {
 	for tick := time.Tick(100 * time.Millisecond); ; {
 		select {
@@ -195,11 +197,11 @@ func (s *siege) lookOn() {
 		case <-s.stop:
 			return
 		}
-		begin := time.Now()
-		err := s.tryStatus()
-		if err != nil { // it may be closed for others before it has asked: a person asks again
-			err = s.tryStatus()
-		}
+		ctx, cancel := context.WithTimeout(context.Background(), askedWithin)
+		client, begin := admin.NewClient(s.path("admin.sock")), time.Now()
+		_, err := client.Status(ctx)
+		client.Close()
+		cancel()
 		s.mu.Lock()
 		if err != nil {
 			s.looksFailed = append(s.looksFailed, err.Error())
@@ -209,22 +211,6 @@ func (s *siege) lookOn() {
 		s.slowLook = max(s.slowLook, time.Since(begin))
 		s.mu.Unlock()
 	}
-}
-
-func (s *siege) tryStatus() error {
-	client := unixClient(s.path("admin.sock"))
-	client.Timeout = askedWithin
-	defer client.CloseIdleConnections()
-	resp, err := client.Get("http://trackd/status")
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %.200s", resp.Status, text)
-	}
-	return err
 }
 
 // settled waits until the good client and the operator were answered a few
