@@ -45,6 +45,7 @@ type breaker struct {
 const (
 	tripAfter = 16  // failures in a row
 	tripMost  = 256 // failures in a row, after it tripped again and again
+	tripQuiet = 64  // the same where nothing passed between but the probe
 
 	// Where there is little to send, fewer failures in a row trip it, if they span
 	// some time.
@@ -128,10 +129,13 @@ func (b *breaker) trip(now time.Time, state State) {
 	if b.passes > 0 {
 		b.extra = time.Time{}
 	}
-	if b.passes >= 2 && now.Sub(b.recovered) < relapse {
-		b.limit = min(2*b.limit, tripMost)
-	} else {
+	switch {
+	case b.passes == 0 || now.Sub(b.recovered) >= relapse:
 		b.limit = tripAfter
+	case b.passes == 1: // nothing but the probe: a quiet host, or an upstream that hardly answers
+		b.limit = min(2*b.limit, tripQuiet)
+	default:
+		b.limit = min(2*b.limit, tripMost)
 	}
 	b.state, b.since, b.trippedAt, b.passes = state, now, now, 0
 	b.run, b.probes, b.out, b.urged, b.newcomer = 0, 0, false, false, false

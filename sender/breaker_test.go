@@ -47,7 +47,9 @@ func TestTheBreakerAsATable(t *testing.T) {
 		{"tripping again at once lets twice as many through", []step{
 			{16, "fail", Probing}, {2, "pass", Open}, {16, "fail", Probing}, {2, "pass", Open}, {31, "fail", Open}, {1, "fail", Probing},
 			{2, "pass", Open}, {63, "fail", Open}, {1, "fail", Probing}}},
-		{"not if only the probe passed", []step{{16, "fail", Probing}, {1, "pass", Open}, {16, "fail", Probing}, {1, "pass", Open}, {16, "fail", Probing}}},
+		{"a little less far if only the probe passed", []step{
+			{16, "fail", Probing}, {1, "pass", Open}, {16, "fail", Probing}, {1, "pass", Open}, {32, "fail", Probing},
+			{1, "pass", Open}, {64, "fail", Probing}, {1, "pass", Open}, {63, "fail", Open}, {1, "fail", Probing}}},
 		{"nor after it held for long", []step{
 			{16, "fail", Probing}, {2, "pass", Open}, {16, "fail", Probing}, {2, "pass", Open}, {1, "long", Open}, {32, "fail", Probing}, {2, "pass", Open}, {16, "fail", Probing}}},
 	} {

@@ -262,12 +262,13 @@ func (s *scheduler) next(now time.Time) source {
 	// events that are least suspect.
 	oldestMost, retriesMost := s.maxLaunched(), s.maxLaunched()
 	if e.slow() {
-		retriesMost = max(s.workers*3/4, 1)
+		suspects := max(s.workers*3/4, 1) // of both together
+		retriesMost = suspects - s.flying[fromOldest]
 		if fresh > 0 {
-			retriesMost = max(s.workers/4, 1)
+			retriesMost = min(retriesMost, max(s.workers/4, 1))
 		}
 		if e.mixed(now) {
-			oldestMost = max(s.workers/2, 1)
+			oldestMost = min(suspects-s.flying[fromRetries], max(s.workers/2, 1))
 		}
 	}
 
