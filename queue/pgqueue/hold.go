@@ -75,7 +75,8 @@ func (q *Queue) renew() time.Duration {
 	}
 	if !ours {
 		q.lose()
-		return min(third, time.Duration(left*float64(time.Second))+5*time.Millisecond)
+		// Its holder may give it up before it ends.
+		return min(third, time.Second, time.Duration(left*float64(time.Second))+5*time.Millisecond)
 	}
 	answered.renewed, answered.wall = start, start.Round(0)
 	q.adopt(answered, mark)

@@ -17,8 +17,9 @@ import (
 	"trackd/queue/queuetest"
 )
 
-// lease is short, so that a test which kills the holder need not wait long.
-const lease = 300 * time.Millisecond
+// lease is short, so that a test which kills the holder need not wait long, and
+// long enough for a loaded machine to renew it in time.
+const lease = 2 * time.Second
 
 // shared is the server that tests of one server run on, each in a database of
 // its own.
@@ -92,7 +93,7 @@ func harness() queuetest.Harness {
 	var mu sync.Mutex
 	urls := map[queue.Queue]string{}
 	at := func(t testing.TB, url string) queue.Queue {
-		q := open(t, pgqueue.Options{URL: url})
+		q := open(t, pgqueue.Options{URL: url, Lease: time.Minute})
 		mu.Lock()
 		defer mu.Unlock()
 		urls[q] = url
@@ -108,16 +109,18 @@ func harness() queuetest.Harness {
 		},
 		Crash: func(t testing.TB, q queue.Queue) queue.Queue {
 			q.(*pgqueue.Queue).Abandon()
+			// The time that the lease would still last has passed.
+			query[string](t, urls[q], "UPDATE trackd.drainer SET until = '-infinity' RETURNING owner")
 			return at(t, urls[q])
 		},
 		Full: func(t testing.TB) queue.Queue {
-			return open(t, pgqueue.Options{URL: database(t), MaxBytes: 16 << 20})
+			return open(t, pgqueue.Options{URL: database(t), Lease: time.Minute, MaxBytes: 16 << 20})
 		},
 		RejectsFull: func(t testing.TB) queue.Queue {
-			return open(t, pgqueue.Options{URL: database(t), RejectBytes: 1 << 20})
+			return open(t, pgqueue.Options{URL: database(t), Lease: time.Minute, RejectBytes: 1 << 20})
 		},
 		Bounded: func(t testing.TB, bytes int64) queue.Queue {
-			return open(t, pgqueue.Options{URL: database(t), MaxBytes: bytes})
+			return open(t, pgqueue.Options{URL: database(t), Lease: time.Minute, MaxBytes: bytes})
 		},
 		Join:       func(t testing.TB, q queue.Queue) queue.Queue { return at(t, urls[q]) },
 		Properties: queue.Properties{Ordered: true, Shared: true},
