@@ -66,7 +66,7 @@ func (c *httpConn) Read(p []byte) (int, error) {
 // noteHandshake tells of a TLS handshake that failed, and tells a client that
 // speaks plain HTTP what is wrong.
 func (c *httpConn) noteHandshake(err error) {
-	if err == io.EOF { // a look whether the port is open
+	if errors.Is(err, io.EOF) { // a look whether the port is open
 		return
 	}
 	c.handled.Store(true)

@@ -93,13 +93,6 @@ func (j *jobs) takeBack() (back []job) {
 	return back
 }
 
-// len returns how many jobs no worker has taken.
-func (j *jobs) len() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.waiting)
-}
-
 // close lets the workers end when nothing is left.
 func (j *jobs) close() {
 	j.mu.Lock()

@@ -197,7 +197,7 @@ func (q *Queue) closeIdle() {
 func (s *segmentState) lastUsed() time.Time {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
-	if s.Db == nil {
+	if s.DB == nil {
 		return time.Time{}
 	}
 	return s.Used

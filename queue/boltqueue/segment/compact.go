@@ -26,7 +26,7 @@ func (s *File) Compact(step stepFunc, syncDir func() error, scrub bool) (replace
 			return err
 		}
 		// The old file has no name any more: what is written there is lost.
-		replaced, s.Db, s.Size = true, nil, 0
+		replaced, s.DB, s.Size = true, nil, 0
 		if err == nil {
 			err = step("compact.syncdir", syncDir)
 		}

@@ -49,7 +49,7 @@ type File struct {
 	// mu serialises every entry into bbolt, so that nobody ever waits inside it:
 	// a panic in there may leave bbolt's own locks held.
 	Mu       sync.Mutex
-	Db       *bolt.DB  // nil while closed
+	DB       *bolt.DB  // nil while closed
 	opened   *os.File  // that db reads and writes, and closes
 	named    bool      // the file had a name when it was last looked at
 	identity uint64    // known once opened
@@ -167,7 +167,7 @@ func (s *File) Enter(fn func(*bolt.DB) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.broken = fmt.Errorf("segment %d: %w: bbolt: %v", s.Number, ErrDamaged, p)
-			s.Db = nil // abandoned, not closed: its locks may be held
+			s.DB = nil // abandoned, not closed: its locks may be held
 			err = s.broken
 		}
 	}()
@@ -178,7 +178,7 @@ func (s *File) Enter(fn func(*bolt.DB) error) (err error) {
 		return err // nothing in the map may be touched
 	}
 	s.Used = time.Now()
-	return fn(s.Db)
+	return fn(s.DB)
 }
 
 // lookAt notes whether the file still has a name, and checks that nobody cut it
@@ -200,7 +200,7 @@ var ErrNotOpened = errors.New("not opened")
 
 // open opens the file if it is closed. The caller holds mu.
 func (s *File) open() error {
-	if s.Db != nil {
+	if s.DB != nil {
 		return nil
 	}
 	opts := s.Options()
@@ -219,7 +219,7 @@ func (s *File) open() error {
 	if err := db.View(func(tx *bolt.Tx) error { return s.readHead(tx) }); err != nil {
 		return fmt.Errorf("open segment %d: %w", s.Number, errors.Join(err, db.Close()))
 	}
-	s.Db = db
+	s.DB = db
 	return nil
 }
 
@@ -307,11 +307,11 @@ func (s *File) End(why error) error {
 
 // letGo is close for a caller that holds mu.
 func (s *File) letGo() error {
-	if s.Db == nil {
+	if s.DB == nil {
 		return nil
 	}
-	db := s.Db
-	s.Db, s.texts = nil, nil
+	db := s.DB
+	s.DB, s.texts = nil, nil
 	if err := db.Close(); err != nil {
 		return fmt.Errorf("close segment %d: %w", s.Number, err)
 	}
