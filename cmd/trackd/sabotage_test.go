@@ -19,8 +19,8 @@ type sabotage struct {
 // The ways in which yes may come before the disk.
 var (
 	yesBeforeCommit = sabotage{"queue/boltqueue/append.go", "return await(ctx, s.group)", "return nil"}
-	noFsync         = sabotage{"queue/boltqueue/file.go", " s.noSync,", " true,"}
-	noDirFsync      = sabotage{"queue/boltqueue/disk.go", "return d.Sync()", "return nil"}
+	noFsync         = sabotage{"queue/boltqueue/segment/file.go", " s.noSync,", " true,"}
+	noDirFsync      = sabotage{"queue/boltqueue/segment/disk.go", "return d.Sync()", "return nil"}
 )
 
 // build returns the path of a trackd with the edit in it; the source stays as

@@ -20,8 +20,9 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if q.isClosed() {
 		return queue.Stats{}, queue.ErrClosed
 	}
-	disk, err := q.lookAtDisk()
+	// Memory first: a file that memory knows to be set aside is seen in the directory, too.
 	s := q.snapshot()
+	disk, err := q.lookAtDisk()
 	s.Bytes, s.MaxBytes, s.FreeBytes, s.Damaged = disk.Bytes, q.opts.MaxBytes, disk.Free, disk.damaged
 	if err != nil {
 		s.Alarms = append(s.Alarms, fmt.Sprintf("the queue's directory cannot be read, what is told of it is older: %v", err))
