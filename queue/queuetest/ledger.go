@@ -191,7 +191,10 @@ func (l *Ledger) Replayed(letters []queue.DeadLetter, err error) {
 	for _, letter := range letters {
 		e := l.entries[letterKey(letter)]
 		e.move(placeQueued, err != nil)
-		e.want, e.past, e.unsure = queue.Delivery{Event: e.event}, nil, false
+		e.want = queue.Delivery{Event: e.event}
+		if e.unsure = err != nil; !e.unsure { // else what was said of it before may still stand
+			e.past = nil
+		}
 	}
 }
 
