@@ -95,7 +95,8 @@ func (d *traced) post(client *http.Client, path, body string) {
 }
 
 // roll sends more than one segment holds, lets it all arrive, and so has a
-// segment born in use and another one unlinked.
+// segment born in use and another one unlinked. Each event has a person of its
+// own, since those of one person are delivered one after the other.
 func (d *traced) roll() {
 	d.tb.Helper()
 	client := unixClient(d.path("http.sock"))
@@ -106,7 +107,7 @@ func (d *traced) roll() {
 		var items []string
 		for item := range 30 {
 			random.Read(padding)
-			items = append(items, fmt.Sprintf(`{"type":"track","event":"Application Opened","messageId":"batch-%d-%d","userId":"ann","properties":{"padding":%q}}`,
+			items = append(items, fmt.Sprintf(`{"type":"track","event":"Application Opened","messageId":"batch-%[1]d-%[2]d","userId":"u-%[1]d-%[2]d","properties":{"padding":%[3]q}}`,
 				batch, item, hex.EncodeToString(padding)))
 		}
 		d.post(client, "/v1/batch", `{"batch":[`+strings.Join(items, ",")+`]}`)
