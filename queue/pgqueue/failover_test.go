@@ -158,7 +158,12 @@ func TestAPromotedStandbyThatWasBehindIsDetected(t *testing.T) {
 	eventually(t, "an append at the new primary", func() bool {
 		return q.Append(t.Context(), queue.Batch{Events: events("after", 5)}) == nil
 	})
-	s := stats(t, q)
+	var s queue.Stats
+	eventually(t, "statistics over a connection to the new primary", func() bool {
+		var err error
+		s, err = q.Stats(t.Context())
+		return err == nil
+	})
 	if s.Lost != 7 || s.Queued != 15 || !s.Balances() {
 		t.Errorf("got %+v, want 7 lost of 22", s.Account)
 	}
@@ -201,9 +206,9 @@ func TestAnAsynchronousStandbyLosesWhatWasAcknowledged(t *testing.T) {
 	c := newCluster(t, 1, nil)
 	q := open(t, pgqueue.Options{URL: c.url, Timeout: 2 * time.Second})
 	c.primary.Synchronous("")
-	if alarms := strings.Join(stats(t, q).Alarms, "\n"); !strings.Contains(alarms, "no synchronous standby") {
-		t.Errorf("alarms: %q", alarms)
-	}
+	eventually(t, "an alarm once the server has read its new configuration", func() bool {
+		return strings.Contains(strings.Join(stats(t, q).Alarms, "\n"), "no synchronous standby")
+	})
 	c.standbys[0].Stop()
 	must(t, q.Append(t.Context(), queue.Batch{Events: events("gone", 7)}))
 	c.primary.Kill()
