@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"trackd/queue"
 )
 
 // eachSDK runs f for every SDK, at the same time.
@@ -111,7 +113,8 @@ func TestSingleBadEventIsToldToItsCaller(t *testing.T) {
 			t.Errorf("%s was told after %d ms: the SDK tried again, which cannot help", v.User, v.MS)
 		}
 	}
-	d.checkLetters(nil)
+	// A bad call is kept as well, whichever way it came.
+	d.checkLetters(map[queue.Reason]uint64{queue.NotLifecycle: 2, queue.Invalid: 1, queue.Oversize: 1})
 	far.checkArrived(users(good))
 }
 

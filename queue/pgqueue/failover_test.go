@@ -43,7 +43,8 @@ type traffic struct {
 	mu           sync.Mutex
 	acknowledged map[string]bool
 	delivered    map[string]int
-	wg           sync.WaitGroup
+	fillers      sync.WaitGroup
+	drainers     sync.WaitGroup
 }
 
 func newTraffic() *traffic {
@@ -51,7 +52,7 @@ func newTraffic() *traffic {
 }
 
 func (tr *traffic) fill(ctx context.Context, t *testing.T, q *pgqueue.Queue, name string) {
-	tr.wg.Go(func() {
+	tr.fillers.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			batch := events(fmt.Sprint(name, "-", n), 5)
 			if q.Append(t.Context(), queue.Batch{Events: batch}) != nil {
@@ -68,7 +69,7 @@ func (tr *traffic) fill(ctx context.Context, t *testing.T, q *pgqueue.Queue, nam
 }
 
 func (tr *traffic) drain(ctx context.Context, q *pgqueue.Queue) {
-	tr.wg.Go(func() {
+	tr.drainers.Go(func() {
 		for {
 			held, err := q.Lease(ctx, 50)
 			if err != nil {
@@ -126,14 +127,18 @@ func TestAKilledPrimaryLosesNothingWhereTheRightStandbyIsPromoted(t *testing.T) 
 	t.Logf("appends go on %v after the promotion", time.Since(promoted).Round(time.Millisecond))
 	time.Sleep(300 * time.Millisecond)
 	stopFilling()
+	tr.fillers.Wait() // then nothing more is acknowledged
 	eventually(t, "all that was acknowledged to be delivered", func() bool {
 		missing, _, _ := tr.missing()
 		return missing == 0
 	})
 	stopDraining()
-	tr.wg.Wait()
+	tr.drainers.Wait()
 	missing, repeated, all := tr.missing()
 	t.Logf("%d acknowledged, %d missing, %d delivered twice", all, missing, repeated)
+	if missing > 0 {
+		t.Errorf("%d acknowledged events were not delivered", missing)
+	}
 	if s := stats(t, holder); s.Lost != 0 || !s.Balances() {
 		t.Errorf("got %+v", s.Account)
 	}
