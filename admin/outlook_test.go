@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,16 +103,18 @@ func TestTheOutlookNeverContradictsTheLastTenSeconds(t *testing.T) {
 		go s.sample(ctx)
 		var history []uint64 // one a second
 		for second := range 600 {
+			queued := q.queued.Load()
 			switch { // it grows by 238/s for a minute and a half, then falls by 12/s, over and over, with noise
 			case second%200 < 90:
-				q.queued += 238
-			case q.queued > 12:
-				q.queued -= 12
+				queued += 238
+			case queued > 12:
+				queued -= 12
 			}
-			q.queued += uint64(second*7919%5) - min(q.queued, 2)
+			queued += uint64(second*7919%5) - min(queued, 2)
+			q.queued.Store(queued)
 			time.Sleep(time.Second)
 			synctest.Wait()
-			history = append(history, q.queued)
+			history = append(history, queued)
 			if second%37 != 0 && second%200 != 101 { // somebody looks now and then
 				continue
 			}
@@ -141,11 +144,12 @@ func TestTheOutlookNeverContradictsTheLastTenSeconds(t *testing.T) {
 type lengths struct {
 	Queue
 	Letters
-	queued uint64
+	queued atomic.Uint64
 }
 
 func (l *lengths) Stats(context.Context) (queue.Stats, error) {
-	return queue.Stats{Account: queue.Account{Queued: l.queued, Taken: l.queued}, Exact: true}, nil
+	n := l.queued.Load()
+	return queue.Stats{Account: queue.Account{Queued: n, Taken: n}, Exact: true}, nil
 }
 
 // orders is a control that nobody uses.

@@ -59,6 +59,7 @@ func TestTheLongestIdleSocketClientMakesRoomAndIsTold(t *testing.T) {
 		}
 		first.await("2/0/0")
 		third.await("1/0/0")
+		synctest.Wait() // for the one that was told to go
 		if use := s.opts.SocketConns.Use(); use.Evicted != 1 || use.TurnedAway != 0 || use.Open != 2 {
 			t.Errorf("use %+v, want 2 open, 1 evicted and none turned away", use)
 		}

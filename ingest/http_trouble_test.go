@@ -269,6 +269,7 @@ func TestTooManyHTTPConnectionsAreToldToComeBackWhileNobodyIsIdle(t *testing.T) 
 				t.Errorf("one that was there: %d, want 200", got)
 			}
 		}
+		synctest.Wait() // until the server sees that they are idle
 		if got := ln.dial(t).ask(); got != 200 {
 			t.Errorf("one that comes when they are idle: %d, want 200", got)
 		}

@@ -2,6 +2,7 @@ package sender_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,7 +80,10 @@ func TestAHotPersonDoesNotStallTheOthers(t *testing.T) {
 		var worst time.Duration
 		late := 0
 		seen := map[string]bool{}
-		for _, a := range f.came {
+		f.mu.Lock()
+		came := slices.Clone(f.came)
+		f.mu.Unlock()
+		for _, a := range came {
 			if at, other := sent[a.id]; other && !seen[a.id] {
 				seen[a.id] = true
 				wait := a.at.Sub(at)

@@ -52,11 +52,13 @@ func (h head) run(t *testing.T, limit time.Duration) (o outcome) {
 			o.first = passed[0].Sub(from)
 			o.last = passed[len(passed)-1].Sub(from)
 			begin := passed[0].Add(30 * time.Second)
+			then := 0
 			for _, at := range passed {
 				if !at.Before(begin) && at.Before(begin.Add(5*time.Second)) {
-					o.full += 1. / 5
+					then++
 				}
 			}
+			o.full = float64(then) / 5
 		}
 		if len(passed) < good-1 {
 			o.last = 0

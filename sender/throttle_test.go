@@ -3,6 +3,7 @@ package sender_test
 import (
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,10 @@ func TestThrottlingHalvesThePaceAndItClimbsBack(t *testing.T) {
 		q, s := newMemQueue(), newSite(t)
 		snd := start(t, q, s, nil)
 		bucket := rate.NewLimiter(100, 10)
-		throttled := 0
+		var throttled atomic.Int64
 		s.set(func(w http.ResponseWriter, r *http.Request, id string) int {
 			if !bucket.Allow() {
-				throttled++
+				throttled.Add(1)
 				return says(429, "")(w, r, id)
 			}
 			return passes(w, r, id)
@@ -32,7 +33,7 @@ func TestThrottlingHalvesThePaceAndItClimbsBack(t *testing.T) {
 		if delivered < 2000 || dead != 0 {
 			t.Errorf("%d of about 4000 delivered in 40 s behind 100/s, %d buried", delivered, dead)
 		}
-		if share := float64(throttled) / float64(len(s.seen())); share > 0.15 {
+		if share := float64(throttled.Load()) / float64(len(s.seen())); share > 0.15 {
 			t.Errorf("%.0f %% of the requests were throttled", 100*share)
 		}
 		if state := snd.Upstream().State; state != sender.Open {
@@ -44,7 +45,7 @@ func TestThrottlingHalvesThePaceAndItClimbsBack(t *testing.T) {
 		if high := snd.Upstream().Rate; high < low+30 || high > low+60 {
 			t.Errorf("rate went from %.0f to %.0f in 20 s, want 2.5/s each second", low, high)
 		}
-		t.Logf("%d delivered in 40 s, %d throttled", delivered, throttled)
+		t.Logf("%d delivered in 40 s, %d throttled", delivered, throttled.Load())
 		for time.Since(from) < 10*time.Minute {
 			time.Sleep(time.Second)
 		}
